@@ -1,0 +1,1 @@
+//! The chunk store: chunk servers over object_store, and a client that verifies every byte.

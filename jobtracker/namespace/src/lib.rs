@@ -1,0 +1,1 @@
+//! The namespace: paths, manifests and the places of chunks, as a pure state machine.

@@ -1,0 +1,218 @@
+//! Evidence against a tracker that anybody with the cluster's configuration can check.
+
+use crate::{
+    cluster::Cluster,
+    command::{Request, Sender},
+    ids::{Domain, TrackerId},
+    query::Blame,
+    sign::{Rejection, Signed},
+    vote::{Ballot, Segment, Served, Subject, Vote, segments_digest},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// What is held against a tracker. [`Evidence::check`] tells whom it is against and how much it proves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Evidence {
+    /// Two different votes of one tracker for one attempt: proof.
+    TwoVotes(Signed<Vote>, Signed<Vote>),
+    /// A segment served unlike the server's own vote: proof. Served not at all: suspicion, since disks die.
+    WrongSegment {
+        /// What it voted.
+        vote: Signed<Vote>,
+        /// The segments that the vote names.
+        segments: Vec<Segment>,
+        /// What it says it sent.
+        served: Signed<Served>,
+    },
+    /// A chunk served with other bytes than its name says: proof.
+    WrongChunk(Signed<Served>),
+    /// A vote that f+1 votes of other domains contradict: suspicion, since a program may be nondeterministic.
+    Outvoted {
+        /// The vote.
+        vote: Signed<Vote>,
+        /// The votes that agreed on something else.
+        majority: Vec<Signed<Vote>>,
+        /// The job's f: the majority has f+1 votes.
+        f: u32,
+    },
+    /// A command that it signed and that is not readable: suspicion.
+    Garbled {
+        /// Whose.
+        tracker: TrackerId,
+        /// The command.
+        request: Signed<Request>,
+    },
+    /// f+1 domains complained, so one of them at least is honest: suspicion.
+    Complaints {
+        /// The accused.
+        about: TrackerId,
+        /// The reports that hold the complaints.
+        reports: Vec<Signed<Request>>,
+        /// The job's f.
+        f: u32,
+    },
+}
+
+/// Why evidence proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvidenceError {
+    /// A signature or encoding is wrong.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It names a tracker outside the configuration.
+    #[error("{0} is not of this cluster")]
+    Stranger(TrackerId),
+    /// All signatures hold, and still nothing is wrong with what they say.
+    #[error("the statements do not contradict each other: {0}")]
+    NoContradiction(&'static str),
+}
+
+impl From<crate::canonical::DecodeError> for EvidenceError {
+    fn from(error: crate::canonical::DecodeError) -> Self {
+        Self::Rejected(Rejection::Decode(error))
+    }
+}
+
+/// Verifies a vote of a tracker of this cluster.
+///
+/// # Errors
+/// [`EvidenceError`] when it is of another cluster, of no member, or wrongly signed.
+pub fn verify_vote(cluster: &Cluster, signed: &Signed<Vote>) -> Result<(Vote, Domain), EvidenceError> {
+    let claimed = signed.peek()?;
+    let member = cluster.tracker(claimed.tracker).ok_or(EvidenceError::Stranger(claimed.tracker))?;
+    let vote = signed.verify(&member.key)?.into_inner();
+    if vote.cluster != cluster.id() {
+        return Err(EvidenceError::NoContradiction("a vote of another cluster"));
+    }
+    Ok((vote, member.domain.clone()))
+}
+
+fn verify_served(cluster: &Cluster, signed: &Signed<Served>) -> Result<Served, EvidenceError> {
+    let claimed = signed.peek()?;
+    let member = cluster.tracker(claimed.tracker).ok_or(EvidenceError::Stranger(claimed.tracker))?;
+    let served = signed.verify(&member.key)?.into_inner();
+    if served.cluster != cluster.id() {
+        return Err(EvidenceError::NoContradiction("a statement of another cluster"));
+    }
+    Ok(served)
+}
+
+impl Evidence {
+    /// Checks the evidence with nothing but the cluster's configuration.
+    ///
+    /// Returns whom it is against and how much it proves.
+    ///
+    /// # Errors
+    /// [`EvidenceError`] when it proves nothing.
+    pub fn check(&self, cluster: &Cluster) -> Result<(TrackerId, Blame), EvidenceError> {
+        use EvidenceError::NoContradiction;
+        match self {
+            Evidence::TwoVotes(first, second) => {
+                let (first, _) = verify_vote(cluster, first)?;
+                let (second, _) = verify_vote(cluster, second)?;
+                if (first.tracker, first.attempt, first.specification)
+                    != (second.tracker, second.attempt, second.specification)
+                {
+                    return Err(NoContradiction("the votes are not for one attempt of one job"));
+                }
+                if first.ballot == second.ballot {
+                    return Err(NoContradiction("the votes are alike"));
+                }
+                Ok((first.tracker, Blame::Convicted))
+            }
+            Evidence::WrongSegment { vote, segments, served } => {
+                let (vote, _) = verify_vote(cluster, vote)?;
+                let served = verify_served(cluster, served)?;
+                let Ballot::Map { segments: root, .. } = &vote.ballot else {
+                    return Err(NoContradiction("the vote is not of a map attempt"));
+                };
+                let Subject::Segment { attempt, partition } = served.subject else {
+                    return Err(NoContradiction("the statement is not about a segment"));
+                };
+                if segments_digest(segments) != *root || vote.attempt != attempt || vote.tracker != served.tracker {
+                    return Err(NoContradiction("vote, segments and statement do not belong together"));
+                }
+                let segment = segments.get(partition as usize).ok_or(NoContradiction("there is no such partition"))?;
+                match served.sent {
+                    None => Ok((vote.tracker, Blame::Suspected)),
+                    Some(sent) if sent == (segment.digest, segment.length) => {
+                        Err(NoContradiction("it says it sent what it voted"))
+                    }
+                    Some(_) => Ok((vote.tracker, Blame::Convicted)),
+                }
+            }
+            Evidence::WrongChunk(served) => {
+                let served = verify_served(cluster, served)?;
+                match (served.subject, served.sent) {
+                    (Subject::Chunk(chunk), Some((digest, _))) if digest != chunk.0 => {
+                        Ok((served.tracker, Blame::Convicted))
+                    }
+                    _ => Err(NoContradiction("no chunk was sent with other bytes")),
+                }
+            }
+            Evidence::Outvoted { vote, majority, f } => {
+                let (vote, domain) = verify_vote(cluster, vote)?;
+                let mut domains = BTreeSet::new();
+                let mut agreed: Option<Ballot> = None;
+                for other in majority {
+                    let (other, its_domain) = verify_vote(cluster, other)?;
+                    if other.attempt.task != vote.attempt.task || other.specification != vote.specification {
+                        return Err(NoContradiction("the votes are not for one task"));
+                    }
+                    if *agreed.get_or_insert_with(|| other.ballot.clone()) != other.ballot {
+                        return Err(NoContradiction("the majority does not agree"));
+                    }
+                    domains.insert(its_domain);
+                }
+                if domains.contains(&domain) || domains.len() as u64 <= u64::from(*f) {
+                    return Err(NoContradiction("the majority does not span f + 1 other domains"));
+                }
+                if agreed == Some(vote.ballot) {
+                    return Err(NoContradiction("the vote agrees with the majority"));
+                }
+                Ok((vote.tracker, Blame::Suspected))
+            }
+            Evidence::Garbled { tracker, request } => {
+                let member = cluster.tracker(*tracker).ok_or(EvidenceError::Stranger(*tracker))?;
+                request.verify_signature(&member.key)?;
+                match request.peek() {
+                    Err(_) => Ok((*tracker, Blame::Suspected)),
+                    Ok(_) => Err(NoContradiction("the command is readable")),
+                }
+            }
+            Evidence::Complaints { about, reports, f } => {
+                cluster.tracker(*about).ok_or(EvidenceError::Stranger(*about))?;
+                let mut domains = BTreeSet::new();
+                for signed in reports {
+                    let Sender::Tracker(reader) = signed.peek()?.sender else {
+                        return Err(NoContradiction("a complaint is not a tracker's"));
+                    };
+                    let member = cluster.tracker(reader).ok_or(EvidenceError::Stranger(reader))?;
+                    let request = signed.verify(&member.key)?;
+                    if reader != *about && request.cluster == cluster.id() && request.command.complains_about(*about) {
+                        domains.insert(member.domain.clone());
+                    }
+                }
+                if domains.len() as u64 <= u64::from(*f) {
+                    return Err(NoContradiction("the complaints do not span f + 1 domains"));
+                }
+                Ok((*about, Blame::Suspected))
+            }
+        }
+    }
+}
+
+impl crate::command::Command {
+    /// Whether this is a report that complains about a tracker.
+    pub fn complains_about(&self, tracker: TrackerId) -> bool {
+        use crate::command::{Accusation, Command};
+        match self {
+            Command::Report(report) => report
+                .accusations
+                .iter()
+                .any(|accusation| matches!(accusation, Accusation::Complaint { about, .. } if *about == tracker)),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Questions to the job tracker and the answers to them and to commands.
+
+use crate::{
+    command::{Cost, Refusal},
+    evidence::Evidence,
+    file::{File, Path},
+    ids::{AttemptId, Domain, JobId, OrderedTime, TaskId, TrackerId},
+    job::{Directive, JobPlan, MapVerdict},
+    limits,
+    sign::Signed,
+    vote::{Counters, Vote},
+};
+use serde::{Deserialize, Serialize};
+
+/// A question: it changes nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Question {
+    /// All jobs, newest first.
+    Jobs,
+    /// One job.
+    Job(JobId),
+    /// What trackers need to run a job's tasks.
+    Plan(JobId),
+    /// The trackers.
+    Trackers,
+    /// A folder's entries, or the file itself.
+    List(Path),
+    /// A file.
+    File(Path),
+    /// All files in a folder, or the file itself, in the order of their paths.
+    Files(Path),
+    /// Votes of a task.
+    Votes(TaskId),
+    /// What is held against a tracker.
+    Evidence(TrackerId),
+}
+
+/// The longest encoded question.
+pub const QUESTION_BYTES_MAX: usize = limits::QUERY_BYTES_MAX;
+
+/// An answer to a command or a question.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done, nothing more to say.
+    Done,
+    /// The job's number.
+    Submitted(JobId),
+    /// It was not done.
+    Refused(Refusal),
+    /// To [`Question::Jobs`].
+    Jobs(Vec<JobSummary>),
+    /// To [`Question::Job`].
+    Job(Box<JobView>),
+    /// To [`Question::Plan`].
+    Plan(Box<JobPlan>),
+    /// To [`Question::Trackers`].
+    Trackers(Vec<TrackerView>),
+    /// To [`Question::List`].
+    List(Vec<Entry>),
+    /// To [`Question::File`].
+    File(Box<File>),
+    /// To [`Question::Files`].
+    Files(Vec<(Path, File)>),
+    /// To [`Question::Votes`].
+    Votes(Vec<Signed<Vote>>),
+    /// To [`Question::Evidence`].
+    Evidence(Vec<Evidence>),
+    /// In a stream of directives: the number and the directive.
+    Directive(u64, Directive),
+    /// In a stream of verdicts: the position and the verdict.
+    MapVerdict(u64, MapVerdict),
+}
+
+/// How a job stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum JobState {
+    /// Attempts run.
+    Running,
+    /// Nothing can run until something changes; the text says what.
+    Waiting(String),
+    /// The output is there.
+    Succeeded,
+    /// The program failed in the same way on f+1 trackers, or the job could not be run.
+    Failed(JobFailure),
+    /// Its client ended it.
+    Killed,
+}
+
+impl JobState {
+    /// Whether nothing more will happen.
+    pub fn is_ended(&self) -> bool {
+        match self {
+            JobState::Running | JobState::Waiting(_) => false,
+            JobState::Succeeded | JobState::Failed(_) | JobState::Killed => true,
+        }
+    }
+}
+
+/// Why a job failed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum JobFailure {
+    /// f+1 trackers saw the program fail at the same place.
+    Program {
+        /// The task.
+        task: TaskId,
+        /// How.
+        kind: crate::vote::FailureKind,
+        /// The record of the task's input, from 0.
+        record: Option<u64>,
+        /// The message, as one of the agreeing trackers gave it.
+        message: String,
+    },
+    /// All 2f+1 votes came and no f+1 agree: the program gives another output each time, or more than f trackers lie.
+    Undecidable {
+        /// The task.
+        task: TaskId,
+    },
+    /// No tracker could run a task; the text is the last reason given.
+    NotRunnable {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A job in a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JobSummary {
+    /// Its number.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: JobState,
+    /// When it was submitted.
+    pub submitted: OrderedTime,
+    /// When it ended, or the last ordered time.
+    pub until: OrderedTime,
+    /// Its f.
+    pub f: u32,
+    /// Tasks with a verdict and all tasks, of the map stage.
+    pub maps: (u32, u32),
+    /// The same of the reduce stage.
+    pub reduces: (u32, u32),
+}
+
+/// A job in full.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JobView {
+    /// The line in the list.
+    pub summary: JobSummary,
+    /// Where the output is, or will be.
+    pub output: Path,
+    /// Attempts started.
+    pub attempts: u64,
+    /// Sum of the voted attempts' costs.
+    pub cost: Cost,
+    /// Agreed counters.
+    pub counters: Counters,
+    /// Tasks whose votes differed or whose attempts were late, the first [`limits::DISPUTES_PER_JOB_MAX`].
+    pub disputes: Vec<Dispute>,
+    /// How many there were in all.
+    pub disputed: u64,
+}
+
+/// A task that did not go smoothly.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Dispute {
+    /// The task.
+    pub task: TaskId,
+    /// Each attempt and what came of it, in order of attempts.
+    pub attempts: Vec<(AttemptId, TrackerId, Standing)>,
+}
+
+/// How an attempt stands to the verdict on its task.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    /// No vote yet.
+    Running,
+    /// No vote yet, and its deadline is over.
+    Overdue,
+    /// Voted, and the task has no verdict. The text shortens the ballot's digest.
+    Voted(String),
+    /// Voted as f+1 did.
+    Agreed(String),
+    /// Voted otherwise than f+1 did.
+    Outvoted(String),
+    /// The tracker went away or could not run it.
+    Lost(String),
+    /// No longer needed.
+    Cancelled,
+}
+
+/// How much is held against a tracker.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum Blame {
+    /// Nothing.
+    #[default]
+    None,
+    /// It was outvoted or did not deliver: a lie or an accident.
+    Suspected,
+    /// What it signed convicts it. It gets no more work.
+    Convicted,
+}
+
+/// A tracker as the scheduler sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrackerView {
+    /// Its number.
+    pub id: TrackerId,
+    /// Its failure domain.
+    pub domain: Domain,
+    /// Where its services are; empty when it never registered.
+    pub address: String,
+    /// Whether it is there.
+    pub live: bool,
+    /// Map attempts it runs and could run.
+    pub map_slots: (u16, u16),
+    /// Reduce attempts it runs and could run.
+    pub reduce_slots: (u16, u16),
+    /// What is held against it.
+    pub blame: Blame,
+    /// Pieces of evidence, which [`Question::Evidence`] gives.
+    pub evidence: u32,
+    /// Attempts that were overdue: never evidence of a lie.
+    pub overdue: u64,
+    /// Votes that became verdicts.
+    pub agreed: u64,
+    /// Votes that were outvoted.
+    pub outvoted: u64,
+}
+
+/// An entry of a folder.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its full path.
+    pub path: Path,
+    /// Bytes in the file, or in all files below the folder.
+    pub length: u64,
+    /// Files below, for a folder; `None` for a file.
+    pub files: Option<u64>,
+    /// Copies of its chunks, the fewest that any of them has. 0 for an empty file.
+    pub copies: u32,
+}
+
+/// The digest that a [`crate::command::Reply`] answers.
+pub fn question_digest(bytes: &[u8]) -> crate::digest::Digest {
+    crate::digest::Digest::of(bytes)
+}
+
+/// What a stream's replies answer: the stream's own name.
+pub fn stream_digest(what: &str, numbers: &[u64]) -> crate::digest::Digest {
+    crate::canonical::digest(&("quorate stream", what, numbers))
+}
+
+/// Names an attempt's dispute line for people.
+pub fn describe(attempt: &AttemptId, tracker: TrackerId, standing: &Standing) -> String {
+    match standing {
+        Standing::Running => format!("{tracker} still runs attempt {}", attempt.attempt),
+        Standing::Overdue => format!("{tracker} is overdue with attempt {}", attempt.attempt),
+        Standing::Voted(ballot) => format!("{tracker} said {ballot}"),
+        Standing::Agreed(ballot) => format!("{tracker} said {ballot} (agreed)"),
+        Standing::Outvoted(ballot) => format!("{tracker} said {ballot} (outvoted)"),
+        Standing::Lost(reason) => format!("{tracker} lost attempt {}: {reason}", attempt.attempt),
+        Standing::Cancelled => format!("{tracker}'s attempt {} was not needed", attempt.attempt),
+    }
+}

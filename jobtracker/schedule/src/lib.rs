@@ -1,0 +1,1 @@
+//! The scheduler: jobs, attempts, votes, verdicts and blame, as a pure state machine.

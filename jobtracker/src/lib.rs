@@ -1,0 +1,1 @@
+//! One job-tracker replica: the ordered log on disk and the gRPC service around the pure state machines.

@@ -1,0 +1,1 @@
+//! Lying task trackers, one file per lie, for tests and demonstrations.

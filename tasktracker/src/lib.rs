@@ -1,0 +1,1 @@
+//! A task tracker: runs attempts, votes, and serves segments and chunks.
