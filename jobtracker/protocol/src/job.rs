@@ -204,6 +204,8 @@ pub struct MapVerdict {
     pub map: u32,
     /// [`crate::vote::segments_digest`] of the agreed segments.
     pub segments: Digest,
+    /// [`crate::vote::Ballot::digest`] of the agreed ballot: a voter that told a reducer otherwise lied to somebody.
+    pub ballot: Digest,
     /// Who voted for them: from these the bytes can be fetched.
     pub voters: Vec<(TrackerId, AttemptId)>,
 }

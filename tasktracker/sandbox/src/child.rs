@@ -1,0 +1,294 @@
+//! The tracker's side: one child process for each attempt.
+
+use crate::{
+    HOST_VARIABLE,
+    frame::{self, FromHost, ToHost},
+};
+use quorate_engine::program::{
+    InputSource, LocalBytes, MapProduct, MapTask, Program, ReduceProduct, ReduceTask, TaskError, Watch,
+};
+use quorate_protocol::{limits, vote::FailureKind};
+use rustix::process::{Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+use std::{
+    fs::File,
+    io::{self, PipeReader, Read, Write},
+    os::unix::{
+        net::UnixStream,
+        process::{CommandExt, ExitStatusExt},
+    },
+    path::{Path, PathBuf},
+    process::{self, Command, Stdio},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// How often a waiting tracker looks whether the attempt was cancelled.
+const CANCEL_CHECK_EVERY: Duration = Duration::from_millis(100);
+/// How often a file that is still being written by a child of another thread's fork is tried again.
+const BUSY_RETRIES: u32 = 50;
+/// How often, every 10 ms, a child that closed its socket is looked after before it is killed.
+const EXIT_LOOKS: u32 = 100;
+/// Address space beyond the attempt's own memory: code, stacks, allocator arenas.
+const ADDRESS_SPACE_EXTRA: u64 = 4 << 30;
+/// Open files: merge inputs above all.
+const OPEN_FILES_MAX: u64 = 4096;
+
+/// A job's program, run in a child process for each task.
+#[derive(Clone, Debug)]
+pub struct Child {
+    executable: PathBuf,
+    /// What the child writes to standard output and error goes here.
+    log: PathBuf,
+}
+
+impl Child {
+    /// A program from its executable file. One attempt's messages go to `log`.
+    pub fn new(executable: PathBuf, log: PathBuf) -> Self {
+        Self { executable, log }
+    }
+}
+
+impl Program for Child {
+    fn map(
+        &self,
+        task: &MapTask,
+        input: &mut dyn InputSource,
+        directory: &Path,
+        watch: &Watch,
+    ) -> Result<MapProduct, TaskError> {
+        let mut running = Running::start(self, directory, task.context.memory)?;
+        let chunk_lengths = input.chunk_lengths().to_vec();
+        running.send(&ToHost::Map { task: task.clone(), chunk_lengths, directory: directory.to_owned() })?;
+        loop {
+            match running.next(watch)? {
+                FromHost::WantChunk(index) => {
+                    let chunk = usize::try_from(index).map_err(io::Error::other).and_then(|index| input.chunk(index));
+                    let failed = chunk.is_err();
+                    let error = chunk.as_ref().err().map(|error| io::Error::new(error.kind(), error.to_string()));
+                    running.send(&ToHost::Chunk(chunk.map_err(|error| error.to_string())))?;
+                    if let (true, Some(error)) = (failed, error) {
+                        return Err(TaskError::machine("reading the input", error));
+                    }
+                }
+                FromHost::Mapped(product) => return check_product(product, task, directory),
+                FromHost::Progress(units) => catch_up(watch, units),
+                FromHost::Failed { kind, record, message } => return Err(TaskError::Program { kind, record, message }),
+                FromHost::Machine(what) => return Err(TaskError::machine("in the task host", io::Error::other(what))),
+                FromHost::Output(_) | FromHost::Reduced(_) => return Err(nonsense()),
+            }
+        }
+    }
+
+    fn reduce(
+        &self,
+        task: &ReduceTask,
+        segments: &[LocalBytes],
+        output: &mut dyn Write,
+        directory: &Path,
+        watch: &Watch,
+    ) -> Result<ReduceProduct, TaskError> {
+        let mut running = Running::start(self, directory, task.context.memory)?;
+        let (segments, directory) = (segments.to_vec(), directory.to_owned());
+        running.send(&ToHost::Reduce { task: task.clone(), segments, directory })?;
+        loop {
+            match running.next(watch)? {
+                FromHost::Output(block) => {
+                    output.write_all(&block).map_err(|error| TaskError::machine("storing the output", error))?;
+                }
+                FromHost::Reduced(product) => return Ok(product),
+                FromHost::Progress(units) => catch_up(watch, units),
+                FromHost::Failed { kind, record, message } => return Err(TaskError::Program { kind, record, message }),
+                FromHost::Machine(what) => return Err(TaskError::machine("in the task host", io::Error::other(what))),
+                FromHost::WantChunk(_) | FromHost::Mapped(_) => return Err(nonsense()),
+            }
+        }
+    }
+}
+
+/// The child counts its own work; the tracker's watch follows.
+fn catch_up(watch: &Watch, units: u64) {
+    watch.advance(units.saturating_sub(watch.units()));
+}
+
+/// User code could have sent it: the program is at fault.
+fn nonsense() -> TaskError {
+    TaskError::Program {
+        kind: FailureKind::Died,
+        record: None,
+        message: "the task host sent a frame that does not fit its task".to_owned(),
+    }
+}
+
+/// Checks a product before the tracker trusts its numbers: it comes from a process that runs user code.
+fn check_product(product: MapProduct, task: &MapTask, directory: &Path) -> Result<MapProduct, TaskError> {
+    let inside = product.data.parent() == Some(directory);
+    let metadata = std::fs::symlink_metadata(&product.data);
+    let length = metadata.as_ref().map_or(0, |data| if data.is_file() { data.len() } else { 0 });
+    let mut end = 0u64;
+    let contiguous = product.spans.iter().all(|span| {
+        let fits = span.offset == end;
+        end = end.saturating_add(span.length);
+        fits
+    });
+    let right = inside && contiguous && end == length && product.spans.len() == task.context.partitions as usize;
+    if right { Ok(product) } else { Err(nonsense()) }
+}
+
+/// A running child. Dropping it kills its process group and waits for it.
+struct Running {
+    process: process::Child,
+    socket: UnixStream,
+    log: Option<JoinHandle<()>>,
+    reaped: bool,
+}
+
+impl Running {
+    fn start(program: &Child, directory: &Path, memory: u64) -> Result<Self, TaskError> {
+        let what = || format!("starting {}", program.executable.display());
+        Self::spawn(program, directory, memory).map_err(|error| TaskError::machine(what(), error))
+    }
+
+    fn spawn(program: &Child, directory: &Path, memory: u64) -> io::Result<Self> {
+        let log = File::create(&program.log)?;
+        let (socket, theirs) = UnixStream::pair()?;
+        socket.set_read_timeout(Some(CANCEL_CHECK_EVERY))?;
+        let (messages, out) = io::pipe()?;
+        let mut command = Command::new(&program.executable);
+        command
+            .env_clear()
+            .env(HOST_VARIABLE, "1")
+            .env("TMPDIR", directory)
+            .env("LC_ALL", "C")
+            .current_dir(directory)
+            .process_group(0)
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stdout(out.try_clone()?)
+            .stderr(out);
+        let process = spawn_when_not_busy(&mut command)?;
+        // The command holds the write ends of the pipe: without it, the log ends with the child.
+        drop(command);
+        let log = thread::Builder::new().name("task-log".into()).spawn(move || keep_log(messages, log))?;
+        let running = Self { process, socket, log: Some(log), reaped: false };
+        // The child waits for its task before it runs any user code, so the limits are always in time.
+        running.limit(memory)?;
+        Ok(running)
+    }
+
+    fn limit(&self, memory: u64) -> io::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let space = memory.saturating_mul(2).saturating_add(ADDRESS_SPACE_EXTRA);
+        for (resource, most) in [(Resource::As, space), (Resource::Core, 0), (Resource::Nofile, OPEN_FILES_MAX)] {
+            let now = rustix::process::getrlimit(resource).maximum;
+            let most = now.map_or(most, |now| most.min(now));
+            rustix::process::prlimit(Some(pid), resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, frame: &ToHost) -> Result<(), TaskError> {
+        match frame::write(&mut self.socket, frame) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(self.died()),
+            Err(error) => Err(TaskError::machine("speaking to the task host", error)),
+        }
+    }
+
+    fn next(&mut self, watch: &Watch) -> Result<FromHost, TaskError> {
+        let mut patient = Patient { socket: &self.socket, watch };
+        match frame::read(&mut patient) {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) => Err(self.died()),
+            Err(_) if watch.check().is_err() => Err(TaskError::Cancelled),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(nonsense()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(self.died()),
+            Err(error) => Err(TaskError::machine("listening to the task host", error)),
+        }
+    }
+
+    /// The child closed its socket without an answer.
+    fn died(&mut self) -> TaskError {
+        self.await_exit();
+        let how = match self.end() {
+            Ok(status) => match status.signal() {
+                Some(9) => "was killed, perhaps for lack of memory".to_owned(),
+                Some(signal) => format!("was ended by signal {signal}"),
+                None => format!("ended with {status}"),
+            },
+            Err(error) => format!("is gone: {error}"),
+        };
+        let message = format!("the task's process {how} without an answer; its messages are in the job's log");
+        TaskError::Program { kind: FailureKind::Died, record: None, message }
+    }
+
+    /// Gives a child that closed its socket a moment to end by itself, so that its own exit status can be told.
+    fn await_exit(&self) {
+        let id = WaitId::Pid(rustix::process::Pid::from_child(&self.process));
+        for _ in 0..EXIT_LOOKS {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            if !matches!(rustix::process::waitid(id.clone(), options), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills what is left of the child and its own children, and reaps it.
+    fn end(&mut self) -> io::Result<process::ExitStatus> {
+        if !self.reaped {
+            // Until it is reaped its number, and so its group's, is nobody else's.
+            let _ = rustix::process::kill_process_group(rustix::process::Pid::from_child(&self.process), Signal::KILL);
+            self.reaped = true;
+        }
+        self.process.wait()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.end();
+        if let Some(log) = self.log.take() {
+            let _ = log.join();
+        }
+    }
+}
+
+/// Another thread's fork may hold the program's file open for writing until its exec: that passes.
+fn spawn_when_not_busy(command: &mut Command) -> io::Result<process::Child> {
+    let mut retries = 0;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries < BUSY_RETRIES => {
+                retries += 1;
+                thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Copies the child's messages to the log up to its bound, and drops the rest so that the child never blocks.
+fn keep_log(mut messages: PipeReader, mut log: File) {
+    let _ = io::copy(&mut (&mut messages).take(limits::LOG_BYTES_MAX), &mut log);
+    let _ = io::copy(&mut messages, &mut io::sink());
+}
+
+/// A socket whose timeouts are used to look whether the attempt was cancelled.
+struct Patient<'a> {
+    socket: &'a UnixStream,
+    watch: &'a Watch,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.socket.read(buffer) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if self.watch.check().is_err() {
+                        return Err(io::Error::other("cancelled"));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+}
