@@ -162,6 +162,13 @@ pub enum Accusation {
         /// What went wrong, for people.
         what: String,
     },
+    /// A tracker that cannot be reached, by one tracker's word. It blames nobody: it says that another copy is wanted.
+    Unreachable {
+        /// Who.
+        about: TrackerId,
+        /// Whose output was asked for.
+        attempt: AttemptId,
+    },
     /// A signed vote received directly, unlike what the job tracker said of that attempt. With the vote that was ordered
     /// it may be proof.
     StrayVote(Box<Signed<Vote>>),

@@ -146,6 +146,13 @@ impl fmt::Display for Path {
     }
 }
 
+/// A path orders as its text, so that a folder's files are one range of an ordered map.
+impl std::borrow::Borrow<str> for Path {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The servers' part of storing a chunk: who may put what where. Signed by a client or tracker of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PutPermit {

@@ -1,0 +1,150 @@
+//! The map outputs that this tracker keeps and serves, with the votes that it signed for them.
+//!
+//! A vote is written beside its data before anybody hears of it. After a restart each output is digested again, so that a
+//! disk that lost or changed bytes meanwhile makes the tracker forget an output, not contradict its own vote.
+
+use quorate_engine::{digest, program::Span};
+use quorate_protocol::{
+    canonical,
+    ids::{AttemptId, JobId},
+    limits,
+    sign::Signed,
+    vote::{Segment, Vote},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+
+const VOTE_FILE: &str = "vote";
+/// The encoded form of [`Record`], in bytes.
+const RECORD_BYTES_MAX: usize = limits::VOTE_BYTES_MAX + 2 * limits::SEGMENTS_BYTES_MAX;
+
+/// One finished map attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The vote as reducers get it.
+    pub vote: Signed<Vote>,
+    /// What it voted.
+    pub segments: Arc<[Segment]>,
+    /// Where the segments are in the data file.
+    pub spans: Vec<Span>,
+    /// The data file.
+    pub data: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    attempt: AttemptId,
+    vote: Signed<Vote>,
+    segments: Vec<Segment>,
+    spans: Vec<Span>,
+    data: PathBuf,
+}
+
+/// All of them, by job, in the order in which they were finished.
+#[derive(Debug)]
+pub struct Outputs {
+    root: PathBuf,
+    jobs: Mutex<BTreeMap<JobId, Vec<Arc<Output>>>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Outputs {
+    /// Opens the folder and takes back what an earlier process left there whole.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read.
+    pub fn open(root: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&root)?;
+        let mut jobs: BTreeMap<JobId, Vec<Arc<Output>>> = BTreeMap::new();
+        for job in fs::read_dir(&root)? {
+            let job = job?.path();
+            for attempt in fs::read_dir(&job)? {
+                let attempt = attempt?.path();
+                match take_back(&attempt) {
+                    Ok(output) => jobs.entry(output.attempt.task.job).or_default().push(Arc::new(output)),
+                    Err(error) => {
+                        tracing::debug!(folder = %attempt.display(), %error, "an unfinished attempt is dropped");
+                        fs::remove_dir_all(&attempt)?;
+                    }
+                }
+            }
+        }
+        Ok(Self { root, jobs: Mutex::new(jobs), changed: watch::Sender::new(0) })
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<JobId, Vec<Arc<Output>>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt's own folder, for its output and scratch files.
+    pub fn folder(&self, attempt: AttemptId) -> PathBuf {
+        let name = format!("{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.attempt);
+        self.root.join(attempt.task.job.to_string()).join(name)
+    }
+
+    /// Keeps a finished output, on disk first.
+    ///
+    /// # Errors
+    /// When its vote cannot be written.
+    pub fn keep(&self, output: Output) -> io::Result<()> {
+        let record = Record {
+            attempt: output.attempt,
+            vote: output.vote.clone(),
+            segments: output.segments.to_vec(),
+            spans: output.spans.clone(),
+            data: output.data.clone(),
+        };
+        let folder = self.folder(output.attempt);
+        let unfinished = folder.join("vote.new");
+        fs::write(&unfinished, canonical::encode(&record))?;
+        fs::rename(unfinished, folder.join(VOTE_FILE))?;
+        self.jobs().entry(output.attempt.task.job).or_default().push(Arc::new(output));
+        self.changed.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+
+    /// The output of an attempt.
+    pub fn get(&self, attempt: AttemptId) -> Option<Arc<Output>> {
+        self.jobs().get(&attempt.task.job)?.iter().find(|output| output.attempt == attempt).cloned()
+    }
+
+    /// A job's outputs from a position on.
+    pub fn from(&self, job: JobId, position: usize) -> Vec<Arc<Output>> {
+        self.jobs().get(&job).and_then(|outputs| outputs.get(position..)).unwrap_or_default().to_vec()
+    }
+
+    /// Tells when there is more.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Drops a job's outputs and everything in its folder.
+    pub fn forget(&self, job: JobId) {
+        self.jobs().remove(&job);
+        let folder = self.root.join(job.to_string());
+        if let Err(error) = fs::remove_dir_all(&folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %folder.display(), %error, "a job's folder is left behind");
+        }
+    }
+}
+
+fn take_back(folder: &Path) -> io::Result<Output> {
+    let bytes = fs::read(folder.join(VOTE_FILE))?;
+    let record: Record = canonical::decode(&bytes, RECORD_BYTES_MAX).map_err(io::Error::other)?;
+    let now = digest::digest_spans(&record.data, &record.spans)?;
+    if now != record.segments {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its bytes are no longer what it voted"));
+    }
+    let Record { attempt, vote, segments, spans, data } = record;
+    Ok(Output { attempt, vote, segments: segments.into(), spans, data })
+}

@@ -1,0 +1,404 @@
+//! Reduce attempts: the shell around [`Tentative`]. It fetches, runs and aborts as it is told.
+
+use crate::{
+    feed::{Feed, Item, Notice},
+    map::{fresh_folder, joined},
+    segments::{self, FetchError, Wanted},
+    tentative::{Action, Copy, Input, Tentative},
+    worker::{Outcome, Running, Worker},
+};
+use bytes::Bytes;
+use quorate_engine::program::{LocalBytes, Program, ReduceProduct, ReduceTask, TaskError, Watch};
+use quorate_protocol::{
+    command::{Accusation, Cost},
+    digest::ChunkId,
+    file::Manifest,
+    ids::{AttemptId, TrackerId},
+    job::JobPlan,
+    limits::{CHUNK_BYTES_DEFAULT, FILE_CHUNKS_MAX},
+    sign::Signed,
+    vote::Ballot,
+};
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
+
+/// Segments fetched at once by one attempt.
+const FETCHES_MAX: usize = 4;
+/// How long to wait before an unreachable copy is asked again: this times its failures, up to ten times.
+const RETRY: Duration = Duration::from_millis(200);
+/// Failures of one copy after which another is asked for.
+const UNREACHABLE_AFTER: u32 = 3;
+/// How often the attempt's progress is brought up to date.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+type RunResult = Result<(ReduceProduct, Manifest), TaskError>;
+
+impl Worker {
+    /// Reduces a partition tentatively and votes once all that it used is agreed.
+    pub(crate) async fn reduce(
+        self: &Arc<Self>,
+        plan: &Arc<JobPlan>,
+        attempt: AttemptId,
+        running: &Running,
+    ) -> Outcome {
+        let start = Instant::now();
+        let reduction = Reduction::prepare(self, plan, attempt, running).await;
+        let (result, mut cost) = match reduction {
+            Ok(mut reduction) => {
+                let result = reduction.finish().await;
+                (result, reduction.cost)
+            }
+            Err(error) => (Err(error), Cost::default()),
+        };
+        cost.elapsed_ms = start.elapsed().as_millis() as u64;
+        match result {
+            Ok((product, manifest)) => {
+                let vote = self.vote(plan, attempt, Ballot::Reduce { manifest, counters: product.counters });
+                Outcome::Voted(Signed::seal(&vote, &self.key), cost, String::new())
+            }
+            Err(error) => self.failed(plan, attempt, error, cost),
+        }
+    }
+}
+
+/// One reduce attempt at work.
+struct Reduction {
+    worker: Arc<Worker>,
+    plan: Arc<JobPlan>,
+    attempt: AttemptId,
+    program: Arc<dyn Program>,
+    watch: Arc<Watch>,
+    folder: PathBuf,
+    feed: Arc<Feed>,
+    heard: usize,
+    tentative: Tentative,
+    notices: BTreeMap<Copy, Arc<Notice>>,
+    shuffle: Shuffle,
+    fetches: JoinSet<Fetched>,
+    /// Runs never overlap: an aborted one must end before the next begins, since both stage chunks.
+    runs: JoinSet<(u32, RunResult)>,
+    run: Option<(u32, Arc<Watch>)>,
+    next_run: Option<(u32, Vec<LocalBytes>)>,
+    result: Option<RunResult>,
+    cost: Cost,
+}
+
+struct Fetched {
+    map: u32,
+    copy: Copy,
+    failures: u32,
+    again: bool,
+    bytes: u64,
+    result: Result<LocalBytes, FetchError>,
+}
+
+impl Reduction {
+    async fn prepare(
+        worker: &Arc<Worker>,
+        plan: &Arc<JobPlan>,
+        attempt: AttemptId,
+        running: &Running,
+    ) -> Result<Self, TaskError> {
+        let program = worker.program(plan, attempt).await;
+        let program = program.map_err(|error| TaskError::machine("preparing the program", io::Error::other(error)))?;
+        let folder = worker.outputs.folder(attempt);
+        let machine = |error| TaskError::machine("making the attempt's folder", error);
+        fresh_folder(&folder).map_err(machine)?;
+        Ok(Self {
+            worker: Arc::clone(worker),
+            plan: Arc::clone(plan),
+            attempt,
+            program,
+            watch: Arc::clone(&running.watch),
+            shuffle: Shuffle::create(folder.join("shuffle")).map_err(machine)?,
+            folder,
+            feed: worker.feed(plan),
+            heard: 0,
+            tentative: Tentative::new(plan.maps, worker.id, attempt.task.index),
+            notices: BTreeMap::new(),
+            fetches: JoinSet::new(),
+            runs: JoinSet::new(),
+            run: None,
+            next_run: None,
+            result: None,
+            cost: Cost::default(),
+        })
+    }
+
+    /// Runs until the result may be voted on. Dropping the future drops the fetches and stops the run.
+    async fn finish(&mut self) -> RunResult {
+        let mut changes = self.feed.changes();
+        let mut progress = tokio::time::interval(PROGRESS_EVERY);
+        loop {
+            self.listen();
+            let mut actions = Vec::new();
+            self.tentative.settle(&mut actions);
+            for action in actions {
+                match action {
+                    Action::Fetch { map, copy, segment, failures, again } => {
+                        self.fetch(map, copy, segment.length, failures, again);
+                    }
+                    Action::Run(run, inputs) => self.next_run = Some((run, inputs)),
+                    Action::Abort(_) => self.abort(),
+                    Action::Vote => return self.result.take().unwrap_or(Err(TaskError::Cancelled)),
+                }
+            }
+            self.start_run().await?;
+            tokio::select! {
+                _ = changes.changed() => {}
+                Some(Ok(fetched)) = self.fetches.join_next() => self.fetched(fetched)?,
+                Some(ended) = self.runs.join_next() => self.run_ended(ended)?,
+                _ = progress.tick() => self.catch_up(),
+            }
+        }
+    }
+
+    /// Takes in what the feed has got.
+    fn listen(&mut self) {
+        let items = self.feed.from(self.heard);
+        self.heard += items.len();
+        for item in items {
+            match item {
+                Item::Notice(notice) => {
+                    let copy = Copy { server: notice.tracker, attempt: notice.attempt, list: notice.list };
+                    if let Some(segment) = notice.segments.get(self.attempt.task.index as usize) {
+                        self.tentative.learn(notice.attempt.task.index, Input::Vote(copy, *segment));
+                        self.notices.insert(copy, notice);
+                    }
+                }
+                Item::Verdict(verdict) => self.tentative.learn(verdict.map, Input::Verdict(verdict.segments)),
+            }
+        }
+    }
+
+    fn fetch(&mut self, map: u32, copy: Copy, length: u64, failures: u32, again: bool) {
+        let Some(notice) = self.notices.get(&copy).cloned() else { return };
+        let partition = self.attempt.task.index;
+        if copy.server == self.worker.id {
+            let gone = FetchError::Wrong { server: copy.server, what: "lost its own output".into(), evidence: None };
+            let result = self.own(copy.attempt, partition).ok_or(gone);
+            self.fetches.spawn(async move { Fetched { map, copy, failures, again: false, bytes: 0, result } });
+            return;
+        }
+        let wanted = Wanted {
+            server: copy.server,
+            attempt: copy.attempt,
+            partition,
+            vote: notice.signed.clone(),
+            segments: Arc::clone(&notice.segments),
+        };
+        let (worker, place) = (Arc::clone(&self.worker), self.shuffle.reserve(length));
+        let permits = Arc::clone(&self.shuffle.permits);
+        self.fetches.spawn(async move {
+            tokio::time::sleep(RETRY * failures.min(10)).await;
+            let _permit = permits.acquire_owned().await;
+            let bytes = LocalBytes { path: place.path, offset: place.offset, length };
+            let mut sink = |at: u64, block: &Bytes| place.file.write_all_at(block, place.offset + at);
+            let fetched = segments::fetch(&worker.peers, &worker.cluster, worker.id, &wanted, &mut sink).await;
+            Fetched { map, copy, failures, again, bytes: length, result: fetched.map(|()| bytes) }
+        });
+    }
+
+    /// A segment that this tracker made itself: it was digested when it was voted on.
+    fn own(&self, attempt: AttemptId, partition: u32) -> Option<LocalBytes> {
+        let output = self.worker.outputs.get(attempt)?;
+        let span = output.spans.get(partition as usize)?;
+        let honest = output.segments.get(partition as usize).is_some_and(|segment| segment.length == span.length);
+        honest.then(|| LocalBytes { path: output.data.clone(), offset: span.offset, length: span.length })
+    }
+
+    fn fetched(&mut self, fetched: Fetched) -> Result<(), TaskError> {
+        let Fetched { map, copy, failures, again, bytes, result } = fetched;
+        self.cost.shuffled += bytes;
+        if again {
+            self.cost.refetched += bytes;
+        }
+        self.watch.advance(bytes.max(1));
+        match result {
+            Ok(local) => self.tentative.learn(map, Input::Fetched(copy, local)),
+            Err(FetchError::Unreachable { server, why }) => {
+                tracing::debug!(%server, why, "a segment could not be fetched");
+                if failures == UNREACHABLE_AFTER {
+                    self.worker.outbox.accuse(Accusation::Unreachable { about: server, attempt: copy.attempt });
+                }
+                self.tentative.learn(map, Input::Unreachable(copy));
+            }
+            Err(FetchError::Wrong { server, what, evidence }) => {
+                if server != self.worker.id {
+                    self.accuse(server, copy.attempt, what, evidence);
+                }
+                self.tentative.learn(map, Input::Wrong(copy));
+            }
+            Err(FetchError::Sink(error)) => return Err(TaskError::machine("storing a fetched segment", error)),
+        }
+        Ok(())
+    }
+
+    fn accuse(
+        &self,
+        about: TrackerId,
+        attempt: AttemptId,
+        what: String,
+        evidence: Option<Box<quorate_protocol::evidence::Evidence>>,
+    ) {
+        tracing::warn!(tracker = %about, %attempt, what, proof = evidence.is_some(), "a segment is wrong");
+        self.worker.outbox.accuse(match evidence {
+            Some(evidence) => Accusation::Evidence(evidence),
+            None => Accusation::Complaint { about, attempt, what },
+        });
+    }
+
+    /// Starts the run that is due once the one before it has ended.
+    async fn start_run(&mut self) -> Result<(), TaskError> {
+        if !self.runs.is_empty() {
+            return Ok(());
+        }
+        let Some((run, inputs)) = self.next_run.take() else { return Ok(()) };
+        self.result = None;
+        let discarded = self.worker.store.discard(self.attempt).await;
+        discarded.map_err(|error| TaskError::machine("dropping a refuted output", io::Error::other(error)))?;
+        let watch = Arc::new(Watch::default());
+        self.run = Some((run, Arc::clone(&watch)));
+        let task =
+            ReduceTask { context: self.worker.context(&self.plan, self.attempt), partition: self.attempt.task.index };
+        let (program, scratch) = (Arc::clone(&self.program), self.folder.join("merge"));
+        let mut output = StagedOutput::new(&self.worker, self.attempt);
+        self.runs.spawn(async move {
+            let work = move || {
+                fresh_folder(&scratch).map_err(|error| TaskError::machine("making the merge's folder", error))?;
+                let product = program.reduce(&task, &inputs, &mut output, &scratch, &watch);
+                let _ = std::fs::remove_dir_all(&scratch);
+                let product = product?;
+                let manifest = output.finish().map_err(|error| TaskError::machine("storing the output", error))?;
+                Ok((product, manifest))
+            };
+            (run, joined(tokio::task::spawn_blocking(work).await))
+        });
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.next_run = None;
+        if let Some((_, watch)) = &self.run {
+            watch.cancel();
+        }
+    }
+
+    fn run_ended(&mut self, ended: Result<(u32, RunResult), tokio::task::JoinError>) -> Result<(), TaskError> {
+        self.catch_up();
+        self.run = None;
+        let (run, result) = ended.map_err(|error| TaskError::machine("running the reduce", io::Error::other(error)))?;
+        self.cost.restarts = self.tentative.restarts();
+        if self.tentative.is_current(run) {
+            // Whatever it is, success or failure, it counts only when its input turns out agreed.
+            self.result = Some(result);
+            self.tentative.finished(run);
+        }
+        Ok(())
+    }
+
+    /// The attempt's progress includes its run's.
+    fn catch_up(&mut self) {
+        if let Some((_, watch)) = &self.run {
+            let units = watch.units();
+            self.watch.advance(units.saturating_sub(self.shuffle.counted));
+            self.shuffle.counted = units;
+        } else {
+            self.shuffle.counted = 0;
+        }
+    }
+}
+
+impl Drop for Reduction {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+/// The file that fetched segments are written to, each at a place of its own.
+struct Shuffle {
+    path: PathBuf,
+    file: Arc<File>,
+    end: u64,
+    permits: Arc<Semaphore>,
+    /// Units of the present run that the attempt's progress includes.
+    counted: u64,
+}
+
+struct Place {
+    path: PathBuf,
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Shuffle {
+    fn create(path: PathBuf) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        let permits = Arc::new(Semaphore::new(FETCHES_MAX));
+        Ok(Self { path, file: Arc::new(file), end: 0, permits, counted: 0 })
+    }
+
+    fn reserve(&mut self, length: u64) -> Place {
+        let offset = self.end;
+        self.end = self.end.saturating_add(length);
+        Place { path: self.path.clone(), file: Arc::clone(&self.file), offset }
+    }
+}
+
+/// A reduce attempt's output: cut into chunks and staged on this tracker's own chunk server while it is written.
+struct StagedOutput {
+    worker: Arc<Worker>,
+    attempt: AttemptId,
+    handle: Handle,
+    buffer: Vec<u8>,
+    chunks: Vec<(ChunkId, u32)>,
+}
+
+impl StagedOutput {
+    fn new(worker: &Arc<Worker>, attempt: AttemptId) -> Self {
+        Self { worker: Arc::clone(worker), attempt, handle: Handle::current(), buffer: Vec::new(), chunks: Vec::new() }
+    }
+
+    fn stage(&mut self) -> io::Result<()> {
+        let mut block = std::mem::take(&mut self.buffer);
+        self.worker.lie.spoil_reduce_output(self.chunks.is_empty(), &mut block);
+        if self.chunks.len() >= FILE_CHUNKS_MAX {
+            let gib = (FILE_CHUNKS_MAX as u64 * CHUNK_BYTES_DEFAULT) >> 30;
+            return Err(io::Error::other(format!("a part is at most {gib} GiB long; use more reducers")));
+        }
+        let length = block.len() as u32;
+        let staged = self.handle.block_on(self.worker.store.stage(self.attempt, block.into()));
+        self.chunks.push((staged.map_err(io::Error::other)?, length));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<Manifest> {
+        if !self.buffer.is_empty() {
+            self.stage()?;
+        }
+        Ok(Manifest { chunks: std::mem::take(&mut self.chunks) })
+    }
+}
+
+impl Write for StagedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = CHUNK_BYTES_DEFAULT as usize - self.buffer.len();
+        let taken = bytes.len().min(room);
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        if self.buffer.len() == CHUNK_BYTES_DEFAULT as usize {
+            self.stage()?;
+        }
+        Ok(taken)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Fetching segments: bytes count only when they are what their server voted.
+
+use crate::peers::{PeerError, Peers};
+use bytes::Bytes;
+use quorate_protocol::{
+    canonical,
+    cluster::Cluster,
+    digest::Digest,
+    evidence::Evidence,
+    ids::{AttemptId, TrackerId},
+    query::Blame,
+    sign::Signed,
+    vote::{Segment, Served, Subject, Vote},
+    wire::{Block, SegmentRequest},
+};
+use std::{io, sync::Arc, time::Duration};
+use tonic::Streaming;
+
+/// A server that sends nothing for so long is not waited for.
+const BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A segment as some tracker voted for it.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Who serves it.
+    pub server: TrackerId,
+    /// The map attempt.
+    pub attempt: AttemptId,
+    /// The partition.
+    pub partition: u32,
+    /// The server's signed vote.
+    pub vote: Signed<Vote>,
+    /// The list that the vote names.
+    pub segments: Arc<[Segment]>,
+}
+
+impl Wanted {
+    fn segment(&self) -> Option<&Segment> {
+        self.segments.get(self.partition as usize)
+    }
+}
+
+/// Why a segment was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server is away, or broke off: it may do better later.
+    #[error("{server} cannot be reached: {why}")]
+    Unreachable {
+        /// The server.
+        server: TrackerId,
+        /// What happened.
+        why: String,
+    },
+    /// It gave other bytes than it voted, or none.
+    #[error("{server} {what}")]
+    Wrong {
+        /// The server.
+        server: TrackerId,
+        /// What it did.
+        what: String,
+        /// What anybody can check, when it signed what it did.
+        evidence: Option<Box<Evidence>>,
+    },
+    /// The bytes could not be written here.
+    #[error("storing a fetched segment: {0}")]
+    Sink(#[from] io::Error),
+}
+
+/// Fetches one segment and gives its blocks to `sink`; after an error what `sink` got is worth nothing.
+///
+/// A server whose bytes are wrong is asked once more, with proof: what it then signs convicts it, or the right bytes come.
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn fetch(
+    peers: &Peers,
+    cluster: &Cluster,
+    reader: TrackerId,
+    wanted: &Wanted,
+    sink: &mut (dyn FnMut(u64, &Bytes) -> io::Result<()> + Send),
+) -> Result<(), FetchError> {
+    let unreachable = |why: String| FetchError::Unreachable { server: wanted.server, why };
+    let wrong = |what: &str| FetchError::Wrong { server: wanted.server, what: what.to_owned(), evidence: None };
+    let Some(segment) = wanted.segment() else { return Err(wrong("voted for too few segments")) };
+    let first = receive(peers, reader, wanted, segment, false, sink).await;
+    let complaint = match first {
+        Ok(received) if received.is(segment) => return Ok(()),
+        Ok(_) => "sent other bytes than it voted",
+        Err(ReceiveError::Peer(error)) => return Err(unreachable(error.to_string())),
+        Err(ReceiveError::Sink(error)) => return Err(error.into()),
+        Err(ReceiveError::Status(status)) if status.code() == tonic::Code::NotFound => "has not got what it voted",
+        Err(ReceiveError::Status(status)) => return Err(unreachable(status.message().to_owned())),
+        Err(ReceiveError::Silent) => return Err(unreachable("it went silent".to_owned())),
+        Err(ReceiveError::TooLong) => "sent more bytes than it voted",
+    };
+    match receive(peers, reader, wanted, segment, true, sink).await {
+        Ok(received) if received.is(segment) => Ok(()),
+        Ok(received) => {
+            let evidence = received.served.and_then(|served| convict(cluster, wanted, served)).map(Box::new);
+            Err(FetchError::Wrong { server: wanted.server, what: complaint.to_owned(), evidence })
+        }
+        Err(ReceiveError::Sink(error)) => Err(error.into()),
+        Err(_) => Err(wrong(complaint)),
+    }
+}
+
+/// Makes evidence of what a server signed, when it is evidence.
+fn convict(cluster: &Cluster, wanted: &Wanted, served: Signed<Served>) -> Option<Evidence> {
+    let evidence = Evidence::WrongSegment { vote: wanted.vote.clone(), segments: wanted.segments.to_vec(), served };
+    match evidence.check(cluster) {
+        Ok((accused, blame)) if accused == wanted.server && blame > Blame::None => Some(evidence),
+        _ => None,
+    }
+}
+
+struct Received {
+    digest: Digest,
+    length: u64,
+    served: Option<Signed<Served>>,
+}
+
+impl Received {
+    fn is(&self, segment: &Segment) -> bool {
+        self.digest == segment.digest && self.length == segment.length
+    }
+}
+
+enum ReceiveError {
+    Peer(PeerError),
+    Status(tonic::Status),
+    Silent,
+    TooLong,
+    Sink(io::Error),
+}
+
+async fn receive(
+    peers: &Peers,
+    reader: TrackerId,
+    wanted: &Wanted,
+    segment: &Segment,
+    prove: bool,
+    sink: &mut (dyn FnMut(u64, &Bytes) -> io::Result<()> + Send),
+) -> Result<Received, ReceiveError> {
+    let mut client = peers.client(wanted.server).map_err(ReceiveError::Peer)?;
+    let request = SegmentRequest {
+        attempt: canonical::encode(&wanted.attempt),
+        partition: wanted.partition,
+        prove,
+        reader: reader.number(),
+    };
+    let opened = tokio::time::timeout(BLOCK_TIMEOUT, client.get_segment(request)).await;
+    let mut stream = opened.map_err(|_| ReceiveError::Silent)?.map_err(ReceiveError::Status)?.into_inner();
+    let mut hasher = blake3::Hasher::new();
+    let (mut length, mut served) = (0u64, None);
+    while let Some(block) = next(&mut stream).await? {
+        let end = length.saturating_add(block.data.len() as u64);
+        // A reader that wants proof lets a server run on a little, so that it may sign what it did.
+        if end > segment.length && !(prove && end <= segment.length.saturating_add(8 << 20)) {
+            return Err(ReceiveError::TooLong);
+        }
+        hasher.update(&block.data);
+        if end <= segment.length {
+            sink(length, &block.data).map_err(ReceiveError::Sink)?;
+        }
+        length = end;
+        if !block.served.is_empty() {
+            served = Signed::from_wire(&block.served).ok();
+        }
+    }
+    Ok(Received { digest: hasher.finalize().into(), length, served })
+}
+
+async fn next(stream: &mut Streaming<Block>) -> Result<Option<Block>, ReceiveError> {
+    match tokio::time::timeout(BLOCK_TIMEOUT, stream.message()).await {
+        Ok(message) => message.map_err(ReceiveError::Status),
+        Err(_) => Err(ReceiveError::Silent),
+    }
+}
+
+/// What a server signs when a reader asks for proof.
+pub fn statement(cluster: Digest, tracker: TrackerId, attempt: AttemptId, partition: u32) -> Served {
+    Served { cluster, tracker, subject: Subject::Segment { attempt, partition }, sent: None }
+}

@@ -1,0 +1,329 @@
+//! What all of a tracker's tasks share: its identity, its connections, its stores, and the attempts that run.
+
+use crate::{feed::Feed, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs};
+use quorate_dfs::{ChunkClient, ChunkStore, Servers};
+use quorate_engine::program::{TaskContext, TaskError, Watch};
+use quorate_jobtracker::client::{Client, ClientError};
+use quorate_liars::{Conduct, Lie};
+use quorate_protocol::{
+    cluster::Cluster,
+    command::{Accusation, AttemptReport, Cost, Registration},
+    digest::Digest,
+    ids::{AttemptId, JobId, Stage, TrackerId},
+    job::{JobPlan, Split, Work},
+    limits,
+    sign::{SecretKey, Signed},
+    vote::{Ballot, Vote},
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long the bytes of an undecidable task are kept, to find the first record that differs.
+const KEEP_DIFFERING: Duration = Duration::from_secs(600);
+
+pub(crate) struct Worker {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) cluster_id: Digest,
+    pub(crate) id: TrackerId,
+    pub(crate) key: SecretKey,
+    pub(crate) incarnation: u64,
+    pub(crate) registration: Registration,
+    pub(crate) directory: PathBuf,
+    pub(crate) programs: Programs,
+    pub(crate) lie: Arc<dyn Lie>,
+    pub(crate) client: Client,
+    pub(crate) chunks: ChunkClient,
+    pub(crate) store: Arc<ChunkStore>,
+    pub(crate) outputs: Arc<Outputs>,
+    pub(crate) peers: Peers,
+    pub(crate) outbox: Outbox,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) fetching_program: tokio::sync::Mutex<()>,
+    pub(crate) plans: tokio::sync::Mutex<BTreeMap<JobId, Arc<JobPlan>>>,
+    pub(crate) feeds: Mutex<BTreeMap<JobId, Weak<Feed>>>,
+    pub(crate) running: Mutex<BTreeMap<AttemptId, Running>>,
+}
+
+/// An attempt that runs here.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) watch: Arc<Watch>,
+    /// Cancelled together with the watch, for what waits rather than works.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Running {
+    fn cancel(&self) {
+        self.watch.cancel();
+        self.stop.cancel();
+    }
+}
+
+/// What an attempt came to.
+pub(crate) enum Outcome {
+    /// A vote, with what it cost and what the program said.
+    Voted(Signed<Vote>, Cost, String),
+    /// The tracker could not run it.
+    Declined(String),
+    /// Nobody wants to know.
+    Dropped,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    pub(crate) fn running(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Running>> {
+        lock(&self.running)
+    }
+
+    /// Starts an attempt, once.
+    pub(crate) fn start(self: &Arc<Self>, attempt: AttemptId, work: Work) {
+        let running = Running { watch: Arc::default(), stop: self.stop.child_token() };
+        if self.running().contains_key(&attempt) {
+            return;
+        }
+        self.running().insert(attempt, running.clone());
+        let worker = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let outcome = tokio::select! {
+                outcome = worker.run(attempt, work, &running) => outcome,
+                () = running.stop.cancelled() => Outcome::Dropped,
+            };
+            running.cancel();
+            worker.running().remove(&attempt);
+            worker.tell(attempt, outcome);
+        });
+    }
+
+    fn tell(&self, attempt: AttemptId, outcome: Outcome) {
+        match outcome {
+            Outcome::Voted(vote, cost, message) => {
+                let vote = self.lie.spoil_signed(attempt, vote);
+                self.outbox.ended(AttemptReport::Voted { vote, cost, message: shorten(message) });
+            }
+            Outcome::Declined(reason) => {
+                tracing::warn!(%attempt, reason, "declined");
+                self.outbox.ended(AttemptReport::Declined { attempt, reason: shorten(reason) });
+            }
+            Outcome::Dropped => {}
+        }
+    }
+
+    async fn run(self: &Arc<Self>, attempt: AttemptId, work: Work, running: &Running) -> Outcome {
+        let plan = match self.plan(attempt.task.job).await {
+            Ok(plan) => plan,
+            Err(error) => return Outcome::Declined(format!("reading the job's plan: {error}")),
+        };
+        match self.lie.conduct(attempt) {
+            Conduct::Work => {}
+            Conduct::Ignore => running.stop.cancelled().await,
+            Conduct::Dawdle(how_long) => dawdle(how_long, &running.watch).await,
+            Conduct::Crash => self.stop.cancel(),
+            Conduct::CopyVote => return self.copy_vote(&plan, attempt).await,
+        }
+        match work {
+            Work::Map(split) => self.map(&plan, attempt, split, running).await,
+            Work::Reduce => self.reduce(&plan, attempt, running).await,
+        }
+    }
+
+    /// Stops an attempt that is no longer wanted.
+    pub(crate) fn cancel(&self, attempt: AttemptId) {
+        if let Some(running) = self.running().get(&attempt) {
+            running.cancel();
+        }
+    }
+
+    /// A job's plan; the job tracker is asked once.
+    pub(crate) async fn plan(&self, job: JobId) -> Result<Arc<JobPlan>, ClientError> {
+        let mut plans = self.plans.lock().await;
+        if let Some(plan) = plans.get(&job) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(self.client.plan(job).await?);
+        plans.insert(job, Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// The job's feed: one for all its reduce attempts here, as long as any of them runs.
+    pub(crate) fn feed(self: &Arc<Self>, plan: &Arc<JobPlan>) -> Arc<Feed> {
+        let mut feeds = lock(&self.feeds);
+        if let Some(feed) = feeds.get(&plan.job).and_then(Weak::upgrade) {
+            return feed;
+        }
+        let feed = Feed::start(self, Arc::clone(plan));
+        feeds.insert(plan.job, Arc::downgrade(&feed));
+        feed
+    }
+
+    /// A job has ended: publishes what became files, and drops the rest once nothing uses it any more.
+    pub(crate) async fn job_ended(self: &Arc<Self>, job: JobId, publish: &[AttemptId], keep: bool) {
+        let running: Vec<Running> = {
+            let running = self.running();
+            running.iter().filter(|(attempt, _)| attempt.task.job == job).map(|(_, running)| running.clone()).collect()
+        };
+        running.iter().for_each(Running::cancel);
+        self.plans.lock().await.remove(&job);
+        lock(&self.feeds).remove(&job);
+        for attempt in publish {
+            if let Err(error) = self.store.publish(*attempt).await {
+                tracing::error!(%attempt, %error, "an output that became a file could not be published");
+            }
+        }
+        let worker = Arc::clone(self);
+        let drop_it = async move {
+            if keep {
+                tokio::select! {
+                    () = tokio::time::sleep(KEEP_DIFFERING) => {}
+                    () = worker.stop.cancelled() => return,
+                }
+            }
+            for attempt in worker.store.staged().into_iter().filter(|attempt| attempt.task.job == job) {
+                if let Err(error) = worker.store.discard(attempt).await {
+                    tracing::warn!(%attempt, %error, "an unpublished output is left behind");
+                }
+            }
+            let outputs = Arc::clone(&worker.outputs);
+            let _ = tokio::task::spawn_blocking(move || outputs.forget(job)).await;
+        };
+        if keep {
+            self.tasks.spawn(drop_it);
+        } else {
+            drop_it.await;
+        }
+    }
+
+    /// Passes on what the chunk client found out about others.
+    pub(crate) fn accuse_findings(&self) {
+        for evidence in self.chunks.findings() {
+            self.outbox.accuse(Accusation::Evidence(Box::new(evidence)));
+        }
+    }
+
+    /// Asks where everybody is, and registers again when the job tracker thinks that this tracker is gone.
+    pub(crate) async fn refresh(&self) {
+        let Ok(trackers) = self.client.trackers().await else { return };
+        self.peers.update(&trackers);
+        self.chunks.set_servers(Servers::of(&trackers));
+        let own = trackers.iter().find(|tracker| tracker.id == self.id);
+        if own.is_some_and(|own| !own.live) && !self.stop.is_cancelled() {
+            let again = quorate_protocol::command::Command::Register(self.registration.clone());
+            if let Err(error) = self.client.submit(again).await {
+                tracing::debug!(%error, "registering again");
+            }
+        }
+    }
+
+    /// What tasks of a job are told.
+    pub(crate) fn context(&self, plan: &JobPlan, attempt: AttemptId) -> TaskContext {
+        let specification = &plan.specification;
+        TaskContext {
+            attempt,
+            entry: specification.entry.clone(),
+            arguments: specification.arguments.clone(),
+            partitions: specification.partitions,
+            memory: specification.memory,
+        }
+    }
+
+    /// A vote of this tracker.
+    pub(crate) fn vote(&self, plan: &JobPlan, attempt: AttemptId, ballot: Ballot) -> Vote {
+        Vote { cluster: self.cluster_id, specification: plan.digest, attempt, tracker: self.id, ballot }
+    }
+
+    /// What an attempt that gave no product comes to: a vote on the program's failure, or none.
+    pub(crate) fn failed(&self, plan: &JobPlan, attempt: AttemptId, error: TaskError, cost: Cost) -> Outcome {
+        match error {
+            TaskError::Program { kind, record, message } => {
+                let vote = self.vote(plan, attempt, Ballot::Failed { kind, record });
+                Outcome::Voted(Signed::seal(&vote, &self.key), cost, message)
+            }
+            TaskError::Cancelled => Outcome::Dropped,
+            TaskError::Machine { what, .. } => Outcome::Declined(what),
+        }
+    }
+
+    /// The lie of signing what a neighbour signed.
+    async fn copy_vote(self: &Arc<Self>, plan: &Arc<JobPlan>, attempt: AttemptId) -> Outcome {
+        let feed = self.feed(plan);
+        let (mut changes, mut position) = (feed.changes(), 0);
+        loop {
+            let items = feed.from(position);
+            position += items.len();
+            for item in items {
+                if let crate::feed::Item::Notice(notice) = item
+                    && notice.attempt.task == attempt.task
+                    && notice.tracker != self.id
+                {
+                    return self.sign_copied(plan, attempt, &notice);
+                }
+            }
+            if changes.changed().await.is_err() {
+                return Outcome::Dropped;
+            }
+        }
+    }
+
+    fn sign_copied(&self, plan: &JobPlan, attempt: AttemptId, notice: &crate::feed::Notice) -> Outcome {
+        let vote = Signed::seal(&self.vote(plan, attempt, notice.vote.ballot.clone()), &self.key);
+        let folder = self.outputs.folder(attempt);
+        let nothing = quorate_engine::program::Span { offset: 0, length: 0, records: 0 };
+        let output = crate::outputs::Output {
+            attempt,
+            vote: vote.clone(),
+            segments: Arc::clone(&notice.segments),
+            spans: vec![nothing; notice.segments.len()],
+            data: folder.join("never-made"),
+        };
+        let kept = std::fs::create_dir_all(&folder).and_then(|()| self.outputs.keep(output));
+        match kept {
+            Ok(()) => Outcome::Voted(vote, Cost::default(), String::new()),
+            Err(error) => Outcome::Declined(error.to_string()),
+        }
+    }
+}
+
+async fn dawdle(how_long: Duration, watch: &Watch) {
+    let start = Instant::now();
+    while start.elapsed() < how_long {
+        watch.advance(1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Cuts a text to what a report may carry.
+fn shorten(mut text: String) -> String {
+    let mut end = text.len().min(limits::TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// Whether an attempt is of the map stage: such a split belongs to it.
+pub(crate) fn is_map(attempt: AttemptId) -> bool {
+    attempt.task.stage == Stage::Map
+}
+
+/// A split's chunks: the first and one past the last, with one more for a record that runs over the end.
+pub(crate) fn chunks_of(lengths: &[u32], split: Split) -> std::ops::Range<usize> {
+    let (mut offset, mut first, mut last) = (0u64, lengths.len(), 0);
+    for (index, length) in lengths.iter().enumerate() {
+        let end = offset.saturating_add(u64::from(*length));
+        if end > split.start && offset < split.end {
+            first = first.min(index);
+            last = index + 1;
+        }
+        offset = end;
+    }
+    first.min(last)..last
+}
