@@ -24,6 +24,9 @@ const VOTE_FILE: &str = "vote";
 /// The encoded form of [`Record`], in bytes.
 const RECORD_BYTES_MAX: usize = limits::VOTE_BYTES_MAX + 2 * limits::SEGMENTS_BYTES_MAX;
 
+/// Jobs whose logs are kept.
+const JOBS_LOGGED_MAX: usize = 64;
+
 /// One finished map attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
@@ -52,6 +55,8 @@ struct Record {
 #[derive(Debug)]
 pub struct Outputs {
     root: PathBuf,
+    /// What user code wrote, by job and attempt: kept after a job's end.
+    logs: PathBuf,
     jobs: Mutex<BTreeMap<JobId, Vec<Arc<Output>>>>,
     changed: watch::Sender<u64>,
 }
@@ -61,8 +66,9 @@ impl Outputs {
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(root: PathBuf) -> io::Result<Self> {
+    pub fn open(root: PathBuf, logs: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&root)?;
+        fs::create_dir_all(&logs)?;
         let mut jobs: BTreeMap<JobId, Vec<Arc<Output>>> = BTreeMap::new();
         for job in fs::read_dir(&root)? {
             let job = job?.path();
@@ -77,7 +83,7 @@ impl Outputs {
                 }
             }
         }
-        Ok(Self { root, jobs: Mutex::new(jobs), changed: watch::Sender::new(0) })
+        Ok(Self { root, logs, jobs: Mutex::new(jobs), changed: watch::Sender::new(0) })
     }
 
     fn jobs(&self) -> MutexGuard<'_, BTreeMap<JobId, Vec<Arc<Output>>>> {
@@ -86,8 +92,31 @@ impl Outputs {
 
     /// An attempt's own folder, for its output and scratch files.
     pub fn folder(&self, attempt: AttemptId) -> PathBuf {
-        let name = format!("{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.attempt);
-        self.root.join(attempt.task.job.to_string()).join(name)
+        self.root.join(attempt.task.job.to_string()).join(name_of(attempt))
+    }
+
+    /// Where an attempt's messages are kept.
+    pub fn log(&self, attempt: AttemptId) -> PathBuf {
+        self.logs.join(attempt.task.job.number().to_string()).join(name_of(attempt))
+    }
+
+    /// Makes room for an attempt's messages, and returns where they go. The oldest jobs' logs give way.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn new_log(&self, attempt: AttemptId) -> io::Result<PathBuf> {
+        let log = self.log(attempt);
+        let folder = self.logs.join(attempt.task.job.number().to_string());
+        if !folder.exists() {
+            fs::create_dir_all(&folder)?;
+            let mut jobs: Vec<u64> =
+                fs::read_dir(&self.logs)?.filter_map(|job| job.ok()?.file_name().to_str()?.parse().ok()).collect();
+            jobs.sort_unstable();
+            for old in jobs.iter().rev().skip(JOBS_LOGGED_MAX) {
+                fs::remove_dir_all(self.logs.join(old.to_string()))?;
+            }
+        }
+        Ok(log)
     }
 
     /// Keeps a finished output, on disk first.
@@ -136,6 +165,10 @@ impl Outputs {
             tracing::warn!(folder = %folder.display(), %error, "a job's folder is left behind");
         }
     }
+}
+
+fn name_of(attempt: AttemptId) -> String {
+    format!("{}-{}-{}", attempt.task.stage, attempt.task.index, attempt.attempt)
 }
 
 fn take_back(folder: &Path) -> io::Result<Output> {

@@ -54,7 +54,7 @@ impl Worker {
                     return Err(ProgramError::Target { program: target.clone(), here });
                 }
                 let executable = self.executable(*digest, file).await?;
-                Ok(Arc::new(Child::new(executable, crate::service::log_of(&self.outputs, attempt))))
+                Ok(Arc::new(Child::new(executable, self.outputs.new_log(attempt)?)))
             }
             (Programs::Children, Named::Embedded { .. }) => Err(ProgramError::Embedded),
             (Programs::Embedded(_), Named::Binary { .. }) => Err(ProgramError::NotEmbedded),

@@ -19,7 +19,6 @@ use quorate_protocol::{
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    path::PathBuf,
     sync::Arc,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -36,7 +35,7 @@ const FOLLOWERS_MAX: usize = 4096;
 type Blocks = ReceiverStream<Result<Block, Status>>;
 
 /// The service.
-pub struct TrackerService {
+pub(crate) struct TrackerService {
     shared: Arc<Serving>,
     stop: CancellationToken,
 }
@@ -53,7 +52,7 @@ struct Serving {
 
 impl TrackerService {
     /// A service over the outputs of a tracker, until `stop`.
-    pub fn new(
+    pub(crate) fn new(
         cluster: Digest,
         tracker: TrackerId,
         key: SecretKey,
@@ -135,7 +134,7 @@ impl tracker_server::Tracker for TrackerService {
 
     async fn get_log(&self, request: Request<LogRequest>) -> Result<Response<Blocks>, Status> {
         let attempt = attempt_of(&request.into_inner().attempt)?;
-        let log = log_of(&self.shared.outputs, attempt);
+        let log = self.shared.outputs.log(attempt);
         let (to, blocks) = mpsc::channel(BLOCKS_QUEUED_MAX);
         tokio::task::spawn_blocking(move || {
             let file = File::open(&log).map(|file| file.take(limits::LOG_BYTES_MAX));
@@ -148,11 +147,6 @@ impl tracker_server::Tracker for TrackerService {
         });
         Ok(Response::new(ReceiverStream::new(blocks)))
     }
-}
-
-/// Where an attempt's messages are kept.
-pub fn log_of(outputs: &Outputs, attempt: AttemptId) -> PathBuf {
-    outputs.folder(attempt).join("log")
 }
 
 fn send_block(to: &mpsc::Sender<Result<Block, Status>>, data: Bytes) -> io::Result<()> {

@@ -129,8 +129,8 @@ async fn build(options: Options, address: SocketAddr) -> Result<Worker, StartErr
         return Err(StartError::LiarsNotAllowed(id, kind));
     }
     let store = Arc::new(ChunkStore::local(&directory.join("store")).await?);
-    let jobs = directory.join("jobs");
-    let outputs = tokio::task::spawn_blocking(move || Outputs::open(jobs)).await.map_err(io::Error::other);
+    let (jobs, logs) = (directory.join("jobs"), directory.join("logs"));
+    let outputs = tokio::task::spawn_blocking(move || Outputs::open(jobs, logs)).await.map_err(io::Error::other);
     let outputs = outputs.and_then(|opened| opened).map_err(|error| StartError::Directory(directory.clone(), error))?;
     let client = Client::new(Arc::clone(&cluster), Sender::Tracker(id), key.clone()).with_patience(PATIENCE);
     let incarnation = getrandom::u64()?;

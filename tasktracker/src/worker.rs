@@ -9,7 +9,7 @@ use quorate_protocol::{
     cluster::Cluster,
     command::{Accusation, AttemptReport, Cost, Registration},
     digest::Digest,
-    ids::{AttemptId, JobId, Stage, TrackerId},
+    ids::{AttemptId, JobId, TrackerId},
     job::{JobPlan, Split, Work},
     limits,
     sign::{SecretKey, Signed},
@@ -309,12 +309,7 @@ fn shorten(mut text: String) -> String {
     text
 }
 
-/// Whether an attempt is of the map stage: such a split belongs to it.
-pub(crate) fn is_map(attempt: AttemptId) -> bool {
-    attempt.task.stage == Stage::Map
-}
-
-/// A split's chunks: the first and one past the last, with one more for a record that runs over the end.
+/// The chunks that a split's bytes lie in.
 pub(crate) fn chunks_of(lengths: &[u32], split: Split) -> std::ops::Range<usize> {
     let (mut offset, mut first, mut last) = (0u64, lengths.len(), 0);
     for (index, length) in lengths.iter().enumerate() {
@@ -326,4 +321,20 @@ pub(crate) fn chunks_of(lengths: &[u32], split: Split) -> std::ops::Range<usize>
         offset = end;
     }
     first.min(last)..last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_splits_chunks_are_those_that_it_touches() {
+        let split = |start, end| Split { file: 0, start, end };
+        let lengths = [10, 10, 5];
+        assert_eq!(chunks_of(&lengths, split(0, 10)), 0..1);
+        assert_eq!(chunks_of(&lengths, split(9, 11)), 0..2);
+        assert_eq!(chunks_of(&lengths, split(10, 25)), 1..3);
+        assert!(chunks_of(&lengths, split(25, 30)).is_empty());
+        assert!(chunks_of(&[], split(0, 1)).is_empty());
+    }
 }

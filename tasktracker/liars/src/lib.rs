@@ -213,10 +213,10 @@ pub struct UnknownLiar {
 impl FromStr for Kind {
     type Err = UnknownLiar;
     fn from_str(name: &str) -> Result<Self, UnknownLiar> {
-        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| UnknownLiar {
-            name: name.to_owned(),
-            known: Kind::ALL.map(Kind::name).join(", "),
-        })
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| UnknownLiar { name: name.to_owned(), known: Kind::ALL.map(Kind::name).join(", ") })
     }
 }
 

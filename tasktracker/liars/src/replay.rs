@@ -1,11 +1,7 @@
 //! Sends a vote of another job in place of its own. In its first job it is honest: it has nothing to replay yet.
 
 use crate::Lie;
-use quorate_protocol::{
-    ids::AttemptId,
-    sign::Signed,
-    vote::Vote,
-};
+use quorate_protocol::{ids::AttemptId, sign::Signed, vote::Vote};
 use std::sync::OnceLock;
 
 #[derive(Debug, Default)]

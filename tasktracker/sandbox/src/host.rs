@@ -88,13 +88,7 @@ fn report_progress(writer: Writer, watch: Arc<Watch>) {
     });
 }
 
-fn map(
-    program: &dyn Program,
-    task: &MapTask,
-    input: &mut RemoteInput,
-    directory: &Path,
-    watch: &Watch,
-) -> FromHost {
+fn map(program: &dyn Program, task: &MapTask, input: &mut RemoteInput, directory: &Path, watch: &Watch) -> FromHost {
     match program.map(task, input, directory, watch) {
         Ok(product) => FromHost::Mapped(product),
         Err(error) => failure(error),

@@ -1,0 +1,114 @@
+//! `quorate job`: what runs, what ran, and what came of it.
+
+use crate::print;
+use clap::Subcommand;
+use quorate::{
+    connection::Connection,
+    exit::{Exit, Failure},
+    report,
+    submit::{succeeded, wait_with_progress},
+};
+use quorate_protocol::{
+    ids::{AttemptId, JobId, TaskId},
+    query::{JobFailure, JobState, JobView},
+};
+use quorate_tasktracker::{Peers, first_difference, read_log};
+use std::path::Path;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Lists jobs, newest first.
+    List,
+    /// Shows a job: its state, its disputes, its totals.
+    Show {
+        /// Which: `job-1` or `1`.
+        job: JobId,
+    },
+    /// Waits for a job's end. The exit code tells how it ended.
+    Wait {
+        /// Which: `job-1` or `1`.
+        job: JobId,
+    },
+    /// Ends a job.
+    Kill {
+        /// Which: `job-1` or `1`.
+        job: JobId,
+    },
+    /// Shows what user code wrote to its standard output and error.
+    ///
+    /// With a job: of the attempts of the task that failed, or of its first tasks. With an attempt, as in
+    /// `job-1/map-0.1`: of that one.
+    Logs {
+        /// A job or an attempt.
+        #[arg(value_name = "JOB|ATTEMPT")]
+        what: String,
+    },
+}
+
+pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), Failure> {
+    let connection = Connection::open(folder)?;
+    match command {
+        Command::List => print(&report::jobs(&connection.client.jobs().await?)),
+        Command::Show { job } => {
+            let view = connection.client.job(job).await?;
+            print(&report::job(&view))?;
+            show_difference(&connection, &view).await
+        }
+        Command::Wait { job } => {
+            let view = wait_with_progress(&connection, job).await?;
+            print(&report::job(&view))?;
+            succeeded(&view)
+        }
+        Command::Kill { job } => Ok(connection.client.kill(job).await?),
+        Command::Logs { what } => logs(&connection, &what).await,
+    }
+}
+
+/// Of an undecidable job: where its attempts differ first, as long as the trackers keep their bytes.
+async fn show_difference(connection: &Connection, view: &JobView) -> Result<(), Failure> {
+    let JobState::Failed(JobFailure::Undecidable { task }) = &view.summary.state else { return Ok(()) };
+    match first_difference(&connection.client, *task).await {
+        Ok(difference) => print(&format!("first difference: {difference}\n")),
+        Err(error) => print(&format!("the first difference is not to be had any more: {error}\n")),
+    }
+}
+
+async fn logs(connection: &Connection, what: &str) -> Result<(), Failure> {
+    let attempts = match (what.parse::<AttemptId>(), what.parse::<JobId>()) {
+        (Ok(attempt), _) => vec![attempt],
+        (Err(_), Ok(job)) => attempts_of(&connection.client.job(job).await?),
+        (Err(error), Err(_)) => return Err(Failure::usage(error)),
+    };
+    let trackers = connection.client.trackers().await?;
+    let peers = Peers::default();
+    peers.update(&trackers);
+    let mut found = false;
+    for attempt in attempts {
+        for tracker in trackers.iter().filter(|tracker| tracker.live) {
+            let Ok(log) = read_log(&peers, tracker.id, attempt).await else { continue };
+            found = true;
+            print(&format!("== {attempt} on {}\n{}", tracker.id, String::from_utf8_lossy(&log)))?;
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Path, format!("no tracker has a log of {what}"))
+        .hint("trackers keep the logs of the last jobs that they ran as child processes"))
+}
+
+/// The attempts whose logs say most: of the task that failed, else of the first task of each stage.
+fn attempts_of(view: &JobView) -> Vec<AttemptId> {
+    use quorate_protocol::ids::Stage;
+    let job = view.summary.job;
+    let tasks: Vec<TaskId> = match &view.summary.state {
+        JobState::Failed(
+            JobFailure::Program { task, .. } | JobFailure::Undecidable { task } | JobFailure::NotRunnable { task, .. },
+        ) => vec![*task],
+        JobState::Running | JobState::Waiting(_) | JobState::Succeeded | JobState::Killed => {
+            [Stage::Map, Stage::Reduce].map(|stage| TaskId { job, stage, index: 0 }).to_vec()
+        }
+    };
+    let attempts = 2 * view.summary.f as u16 + 1;
+    tasks.iter().flat_map(|task| (0..attempts).map(|attempt| AttemptId { task: *task, attempt })).collect()
+}

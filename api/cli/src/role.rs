@@ -1,0 +1,184 @@
+//! The roles that are processes of their own: `quorate jobtracker` and `quorate tasktracker`.
+
+use clap::Args;
+use quorate::exit::{Exit, Failure};
+use quorate_jobtracker::Replica;
+use quorate_liars::Kind;
+use quorate_protocol::{
+    cluster::Cluster,
+    ids::{ReplicaId, TrackerId},
+    sign::SecretKey,
+};
+use quorate_tasktracker::{Programs, Tracker};
+use std::{fs, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{io::AsyncReadExt, net::TcpListener, signal::unix::SignalKind};
+
+/// What every role needs.
+#[derive(Args, Debug)]
+pub(crate) struct Common {
+    /// The cluster's configuration, the same file for every process of it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The file with this member's secret key, 64 hexadecimal digits.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The folder for this member's state. Each member needs its own.
+    #[arg(long, value_name = "FOLDER")]
+    dir: PathBuf,
+    /// Stop when standard input ends, so that nothing outlives whoever started this.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+}
+
+/// Runs one replica of the job tracker until it is interrupted.
+#[derive(Args, Debug)]
+pub(crate) struct JobTracker {
+    #[command(flatten)]
+    common: Common,
+    /// Which replica of the configuration this is.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    id: ReplicaId,
+    /// How long a silent tracker counts as there, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 3000)]
+    lease: u64,
+}
+
+/// Runs one task tracker with its chunk server until it is interrupted.
+#[derive(Args, Debug)]
+pub(crate) struct TaskTracker {
+    #[command(flatten)]
+    common: Common,
+    /// Which tracker of the configuration this is.
+    #[arg(long, value_name = "NUMBER")]
+    id: TrackerId,
+    /// Where to serve; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Map attempts at once.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    map_slots: u16,
+    /// Reduce attempts at once.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    reduce_slots: u16,
+    /// Lie in this way, for a test. The configuration must allow liars.
+    #[arg(long, value_name = "KIND")]
+    liar: Option<Kind>,
+}
+
+impl Common {
+    fn load(&self) -> Result<(Arc<Cluster>, SecretKey), Failure> {
+        let text =
+            fs::read_to_string(&self.config).map_err(|error| Failure::io("cannot read", &self.config, &error))?;
+        let malformed = |what: String| Failure::new(Exit::Usage, format!("{}: {}", self.config.display(), what.trim()));
+        let cluster: Cluster = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        cluster.check().map_err(malformed)?;
+        let key = fs::read_to_string(&self.key).map_err(|error| Failure::io("cannot read", &self.key, &error))?;
+        let key = SecretKey::from_hex(&key).ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("{} holds no key of 64 hexadecimal digits", self.key.display()))
+        })?;
+        Ok((Arc::new(cluster), key))
+    }
+
+    async fn until_stopped(&self) -> Result<(), Failure> {
+        tokio::select! {
+            stopped = interrupted() => stopped,
+            () = stdin_ends(), if self.until_stdin_ends => Ok(()),
+        }
+    }
+}
+
+/// Waits for Ctrl-C or a termination signal.
+pub(crate) async fn interrupted() -> Result<(), Failure> {
+    let machine = |error| Failure::new(Exit::Machine, format!("listening for signals: {error}"));
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(machine)?;
+    tokio::select! {
+        caught = tokio::signal::ctrl_c() => caught.map_err(machine),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+async fn stdin_ends() {
+    let mut byte = [0];
+    while tokio::io::stdin().read(&mut byte).await.is_ok_and(|read| read > 0) {}
+}
+
+/// Messages go to standard error; `QUORATE_LOG` says how many (`info`, `debug`, `quorate_tasktracker=debug`).
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let ansi = std::io::stderr().is_terminal();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+}
+
+fn start_failure(error: impl std::error::Error) -> Failure {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    Failure::new(Exit::Machine, message)
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(Exit::Machine, format!("cannot listen on {address}: {error}"))
+            .hint("is another process there already? choose another address, or stop it")
+    })
+}
+
+pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
+    start_log();
+    let (cluster, key) = options.common.load()?;
+    let member = cluster
+        .replica(options.id)
+        .ok_or_else(|| Failure::usage(format!("{} is not in {}", options.id, options.common.config.display())))?;
+    let listener = listen(&member.address).await?;
+    let replica = Replica::start(
+        quorate_jobtracker::Options {
+            cluster: Arc::clone(&cluster),
+            replica: options.id,
+            key,
+            directory: options.common.dir.clone(),
+            lease: Duration::from_millis(options.lease),
+        },
+        listener,
+    )
+    .await
+    .map_err(start_failure)?;
+    eprintln!("{} serves on {}", options.id, replica.address());
+    options.common.until_stopped().await?;
+    replica.stop().await;
+    Ok(())
+}
+
+pub(crate) async fn run_tasktracker(options: TaskTracker) -> Result<(), Failure> {
+    start_log();
+    let (cluster, key) = options.common.load()?;
+    let listener = listen(&options.listen).await?;
+    let tracker = Tracker::start(
+        quorate_tasktracker::Options {
+            cluster,
+            id: options.id,
+            key,
+            directory: options.common.dir.clone(),
+            map_slots: options.map_slots,
+            reduce_slots: options.reduce_slots,
+            liar: options.liar,
+            programs: Programs::Children,
+        },
+        listener,
+    )
+    .await
+    .map_err(start_failure)?;
+    eprintln!("{} serves on {}", options.id, tracker.address());
+    let crashed = tokio::select! {
+        stopped = options.common.until_stopped() => stopped.map(|()| false)?,
+        () = tracker.gone() => true,
+    };
+    tracker.stop().await;
+    if crashed { Err(Failure::new(Exit::Machine, format!("{} went down", options.id))) } else { Ok(()) }
+}
