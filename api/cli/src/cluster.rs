@@ -5,8 +5,7 @@ use clap::{Args, Subcommand};
 use quorate::{
     connection::{self, Connection},
     exit::{Exit, Failure},
-    options::parse_liars,
-    report,
+    parse_liars, report,
 };
 use quorate_liars::Kind;
 use quorate_protocol::{

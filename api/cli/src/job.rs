@@ -5,8 +5,7 @@ use clap::Subcommand;
 use quorate::{
     connection::Connection,
     exit::{Exit, Failure},
-    report,
-    submit::{succeeded, wait_with_progress},
+    report, succeeded, wait_with_progress,
 };
 use quorate_protocol::{
     ids::{AttemptId, JobId, TaskId},

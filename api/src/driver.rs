@@ -1,0 +1,197 @@
+//! Runs a program's jobs, one after the other.
+
+use crate::{
+    app::JobSource,
+    connection::{Connection, cluster_path},
+    error::{Error, Result},
+    exit::{Exit, Failure},
+    options::JobOptions,
+    sample,
+    submit::{Request, succeeded, wait_with_progress},
+};
+use quorate_protocol::{
+    file::{File, Path as ClusterPath},
+    job::{Partitioning, Program, Specification},
+    query::JobView,
+};
+use std::future::Future;
+use tokio::runtime::Runtime;
+
+/// The least and the largest split that is chosen when none is asked for.
+const SPLIT_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
+/// Map tasks that are aimed at then.
+const SPLITS_WANTED: u64 = 16;
+
+/// What all jobs of one run have in common.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) program: Program,
+    pub(crate) arguments: String,
+    pub(crate) options: JobOptions,
+    pub(crate) output: ClusterPath,
+    pub(crate) detach: bool,
+}
+
+/// Runs jobs for an [`App::driver`](crate::App::driver).
+pub struct Driver<'a> {
+    runtime: &'a Runtime,
+    connection: &'a Connection,
+    jobs: &'a dyn JobSource,
+    plan: Plan,
+    inputs: Vec<String>,
+    /// Outputs that only further jobs read.
+    between: Vec<ClusterPath>,
+    /// The jobs that have ended.
+    pub(crate) ended: Vec<JobView>,
+    /// Whether the last job was submitted.
+    pub(crate) complete: bool,
+}
+
+impl<'a> Driver<'a> {
+    pub(crate) fn new(
+        runtime: &'a Runtime,
+        connection: &'a Connection,
+        jobs: &'a dyn JobSource,
+        plan: Plan,
+        inputs: Vec<String>,
+    ) -> Self {
+        Self { runtime, connection, jobs, plan, inputs, between: Vec::new(), ended: Vec::new(), complete: false }
+    }
+
+    /// The program's input: paths in the cluster's file system.
+    pub fn inputs(&self) -> &[String] {
+        &self.inputs
+    }
+
+    /// Runs a job whose output other jobs read, waits for it, and gives its output folder. The folder goes away when the
+    /// program has ended.
+    ///
+    /// # Errors
+    /// When the job fails or cannot be run.
+    pub fn step(&mut self, job: &str, inputs: &[String]) -> Result<String> {
+        let folder = cluster_path(&format!("{}.{}-{job}", self.plan.output, self.between.len()))?;
+        self.between.push(folder.clone());
+        self.run(job, inputs, folder.clone(), true)?;
+        Ok(folder.as_str().to_owned())
+    }
+
+    /// Runs the job that makes the program's output.
+    ///
+    /// # Errors
+    /// When the job fails or cannot be run.
+    pub fn last(&mut self, job: &str, inputs: &[String]) -> Result<()> {
+        if self.complete {
+            return Err(Error::new("the program's output exists: the last job ran already"));
+        }
+        let (output, wait) = (self.plan.output.clone(), !self.plan.detach);
+        self.run(job, inputs, output, wait)?;
+        self.complete = true;
+        Ok(())
+    }
+
+    /// Removes what only jobs in between needed. While a detached job reads it, it stays.
+    pub(crate) fn clean(&mut self) -> Result<(), Failure> {
+        if self.plan.detach {
+            return Ok(());
+        }
+        for folder in std::mem::take(&mut self.between) {
+            let remove = self.connection.client.remove(folder, true);
+            match self.runtime.block_on(remove).map_err(Failure::from) {
+                // The job that was to make it did not get that far.
+                Err(failure) if failure.exit == Exit::Path => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, job: &str, inputs: &[String], output: ClusterPath, wait: bool) -> Result<()> {
+        let view = interruptible(self.runtime, self.run_async(job, inputs, output, wait))?;
+        if let Some(view) = view {
+            self.ended.push(view.clone());
+            succeeded(&view)?;
+        }
+        Ok(())
+    }
+
+    async fn run_async(
+        &self,
+        entry: &str,
+        inputs: &[String],
+        output: ClusterPath,
+        wait: bool,
+    ) -> Result<Option<JobView>, Failure> {
+        let specification = self.specification(entry, inputs, output).await?;
+        let job = self.connection.client.submit_job(specification).await?;
+        if !wait {
+            println!("{job}");
+            eprintln!("{job} runs; `quorate job show {job}` tells how it stands");
+            return Ok(None);
+        }
+        Ok(Some(wait_with_progress(self.connection, job).await?))
+    }
+
+    async fn specification(
+        &self,
+        entry: &str,
+        inputs: &[String],
+        output: ClusterPath,
+    ) -> Result<Specification, Failure> {
+        let job = build(self.jobs, entry, &self.plan.arguments)?;
+        let paths = inputs.iter().map(|path| cluster_path(path)).collect::<Result<Vec<_>, _>>()?;
+        let files = self.files(&paths).await?;
+        let length: u64 = files.iter().map(|(_, file)| file.manifest.length()).sum();
+        let options = &self.plan.options;
+        let trackers = self.connection.cluster.trackers.len() as u32;
+        let request = Request {
+            name: if self.between.is_empty() { self.plan.name.clone() } else { format!("{}/{entry}", self.plan.name) },
+            program: self.plan.program.clone(),
+            entry: entry.to_owned(),
+            arguments: self.plan.arguments.clone(),
+            inputs: paths,
+            output,
+            f: options.f,
+            partitions: options.reducers.unwrap_or((trackers / 2).max(2)),
+            split_bytes: options.split.unwrap_or((length / SPLITS_WANTED).clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end())),
+            memory: options.memory,
+            progress_timeout: options.timeout,
+        };
+        let mut specification = request.specification(&job);
+        if job.sorted {
+            let cuts = sample::cuts(self.connection, &job, &specification, files).await?;
+            specification.partitioning = Partitioning::Ranges(cuts);
+        }
+        Ok(specification)
+    }
+
+    async fn files(&self, paths: &[ClusterPath]) -> Result<Vec<(ClusterPath, File)>, Failure> {
+        let mut files = Vec::new();
+        for path in paths {
+            files.extend(self.connection.client.files(path).await?);
+        }
+        self.connection.refresh().await?;
+        Ok(files)
+    }
+}
+
+/// Makes a job on the client; what is wrong with it is wrong with its arguments.
+pub(crate) fn build(jobs: &dyn JobSource, entry: &str, arguments: &str) -> Result<crate::job::AnyJob, Failure> {
+    match crate::guard::catch(|| jobs.build(entry, arguments)) {
+        Ok(Ok(job)) => Ok(job),
+        Ok(Err(error)) => Err(Failure::usage(error.chain())),
+        Err(panic) => Err(Failure::new(Exit::JobFailed, format!("the program panicked while it made its job: {panic}"))),
+    }
+}
+
+/// Waits for something, unless the user interrupts it.
+pub(crate) fn interruptible<T>(
+    runtime: &Runtime,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        }
+    })
+}

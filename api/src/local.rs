@@ -1,0 +1,345 @@
+//! A whole cluster inside this process: one job-tracker replica and several trackers, with real sockets on the loopback
+//! interface, real votes, and tasks that run in the process itself.
+
+use crate::{
+    app::{App, Arguments, JobSource, ProgramOf},
+    connection::Connection,
+    exit::{Exit, Failure},
+    submit::{Request, program_digest},
+};
+use futures::{TryStreamExt, future::join_all};
+use quorate_dfs::Upload;
+use quorate_jobtracker::{Replica, client::Client};
+use quorate_liars::Kind;
+use quorate_protocol::{
+    cluster::{Cluster, ReplicaMember, TrackerMember},
+    file::Path as ClusterPath,
+    ids::{Domain, JobId, ReplicaId, TrackerId},
+    job::{Program, Specification},
+    query::JobView,
+    sign::SecretKey,
+};
+use quorate_tasktracker::{Programs, Tracker};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// How often a job's state is asked for.
+const POLL: Duration = Duration::from_millis(50);
+/// How long trackers may take to register.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How an embedded cluster is started.
+pub struct Builder {
+    jobs: Arc<dyn JobSource>,
+    trackers: u32,
+    f: u32,
+    slots: (u16, u16),
+    liars: BTreeMap<TrackerId, Kind>,
+    keep: Option<PathBuf>,
+}
+
+/// An embedded cluster. [`LocalCluster::stop`] ends it and leaves nothing behind.
+///
+/// ```no_run
+/// # use quorate::prelude::*;
+/// # use std::time::Duration;
+/// # async fn example<A: Arguments>(app: App<A>) -> Result<()> {
+/// let cluster = LocalCluster::builder(app).trackers(5).f(1).start().await?;
+/// cluster.put(b"some words, some more words\n", "/input/text").await?;
+/// let job = cluster.submit(cluster.specification("main", "null", &["/input"], "/output")?).await?;
+/// let view = cluster.wait(job, Duration::from_secs(60)).await?;
+/// println!("{}", quorate::report::job(&view));
+/// println!("{:?}", cluster.read("/output/part-r-00000").await?);
+/// cluster.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct LocalCluster {
+    connection: Connection,
+    jobs: Arc<dyn JobSource>,
+    f: u32,
+    replica: Replica,
+    trackers: BTreeMap<TrackerId, Tracker>,
+    /// Removed with the cluster, unless the user asked to keep it.
+    _folder: Option<TempDir>,
+}
+
+impl Builder {
+    /// So many trackers, each in a failure domain of its own. 5 unless said otherwise.
+    #[must_use]
+    pub fn trackers(mut self, trackers: u32) -> Self {
+        self.trackers = trackers;
+        self
+    }
+    /// The f of jobs made by [`LocalCluster::specification`]. 1 unless said otherwise.
+    #[must_use]
+    pub fn f(mut self, f: u32) -> Self {
+        self.f = f;
+        self
+    }
+    /// Map and reduce attempts that a tracker runs at once. 2 and 2 unless said otherwise.
+    #[must_use]
+    pub fn slots(mut self, map: u16, reduce: u16) -> Self {
+        self.slots = (map, reduce);
+        self
+    }
+    /// Lets a tracker lie.
+    #[must_use]
+    pub fn liar(mut self, tracker: TrackerId, kind: Kind) -> Self {
+        self.liars.insert(tracker, kind);
+        self
+    }
+    /// Keeps the cluster's files in this folder instead of a temporary one.
+    #[must_use]
+    pub fn keep(mut self, folder: PathBuf) -> Self {
+        self.keep = Some(folder);
+        self
+    }
+
+    /// Starts the cluster, and waits until all trackers have registered.
+    ///
+    /// # Errors
+    /// [`Exit::Machine`] when there is no room for its files or no port for its sockets.
+    pub async fn start(self) -> Result<LocalCluster, Failure> {
+        let (folder, root) = self.folder()?;
+        let key = new_key()?;
+        let replica_key = new_key()?;
+        let listener = listen().await?;
+        let mut keys = BTreeMap::new();
+        for number in 0..self.trackers {
+            keys.insert(TrackerId::new(number), new_key()?);
+        }
+        let cluster = Arc::new(Cluster {
+            name: "embedded".to_owned(),
+            f: 0,
+            allow_liars: !self.liars.is_empty(),
+            clients: vec![key.public()],
+            replicas: vec![ReplicaMember {
+                id: ReplicaId::new(0),
+                address: local_address(&listener)?,
+                key: replica_key.public(),
+            }],
+            trackers: keys
+                .iter()
+                .map(|(id, key)| TrackerMember { id: *id, domain: Domain(format!("domain-{}", id.number())), key: key.public() })
+                .collect(),
+        });
+        let options = quorate_jobtracker::Options {
+            cluster: Arc::clone(&cluster),
+            replica: ReplicaId::new(0),
+            key: replica_key,
+            directory: root.join("replica-0"),
+            lease: Duration::from_secs(3),
+        };
+        let replica = Replica::start(options, listener).await.map_err(|e| trouble("start the job tracker", &e))?;
+        let connection = Connection::new(Arc::clone(&cluster), key);
+        let jobs = Arc::clone(&self.jobs);
+        let f = self.f;
+        let mut started =
+            LocalCluster { connection, jobs, f, replica, trackers: BTreeMap::new(), _folder: folder };
+        if let Err(failure) = started.start_trackers(&self, cluster, keys, &root).await {
+            started.stop().await;
+            return Err(failure);
+        }
+        Ok(started)
+    }
+
+    fn folder(&self) -> Result<(Option<TempDir>, PathBuf), Failure> {
+        match &self.keep {
+            Some(folder) => {
+                std::fs::create_dir_all(folder).map_err(|e| Failure::io("cannot make the folder", folder, &e))?;
+                Ok((None, folder.clone()))
+            }
+            None => {
+                let folder = tempfile::Builder::new().prefix("quorate-").tempdir();
+                let folder = folder.map_err(|e| trouble("make a temporary folder", &e))?;
+                let root = folder.path().to_owned();
+                Ok((Some(folder), root))
+            }
+        }
+    }
+}
+
+fn new_key() -> Result<SecretKey, Failure> {
+    SecretKey::generate().map_err(|e| trouble("make a key", &e))
+}
+
+async fn listen() -> Result<TcpListener, Failure> {
+    TcpListener::bind("127.0.0.1:0").await.map_err(|e| trouble("listen on the loopback interface", &e))
+}
+
+fn local_address(listener: &TcpListener) -> Result<String, Failure> {
+    listener.local_addr().map(|address| address.to_string()).map_err(|e| trouble("listen on the loopback interface", &e))
+}
+
+/// This machine cannot do something.
+fn trouble(what: &str, error: &dyn std::error::Error) -> Failure {
+    let mut text = format!("cannot {what}: {error}");
+    if let Some(cause) = error.source() {
+        text.push_str(&format!(": {cause}"));
+    }
+    Failure::new(Exit::Machine, text)
+}
+
+impl LocalCluster {
+    /// A cluster for the jobs of a program.
+    pub fn builder<A: Arguments>(app: App<A>) -> Builder {
+        Self::builder_of(Arc::new(app))
+    }
+
+    pub(crate) fn builder_of(jobs: Arc<dyn JobSource>) -> Builder {
+        Builder { jobs, trackers: 5, f: 1, slots: (2, 2), liars: BTreeMap::new(), keep: None }
+    }
+
+    async fn start_trackers(
+        &mut self,
+        how: &Builder,
+        cluster: Arc<Cluster>,
+        keys: BTreeMap<TrackerId, SecretKey>,
+        root: &Path,
+    ) -> Result<(), Failure> {
+        let program: Arc<ProgramOf> = Arc::new(ProgramOf::new(Arc::clone(&how.jobs)));
+        for (id, key) in keys {
+            let options = quorate_tasktracker::Options {
+                cluster: Arc::clone(&cluster),
+                id,
+                key,
+                directory: root.join(id.to_string()),
+                map_slots: how.slots.0,
+                reduce_slots: how.slots.1,
+                liar: how.liars.get(&id).copied(),
+                programs: Programs::Embedded(Arc::<ProgramOf>::clone(&program)),
+            };
+            let tracker = Tracker::start(options, listen().await?).await.map_err(|e| trouble(&format!("start {id}"), &e))?;
+            self.trackers.insert(id, tracker);
+        }
+        let deadline = Instant::now() + START_PATIENCE;
+        loop {
+            let views = self.client().trackers().await?;
+            if views.iter().filter(|view| view.live).count() == self.trackers.len() {
+                return Ok(self.connection.refresh().await?);
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::new(Exit::Machine, "the embedded cluster's trackers did not register in time"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The way to it, as any other client has one.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The client of its job tracker.
+    pub fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    /// One of its trackers, while it runs.
+    pub fn tracker(&self, id: TrackerId) -> Option<&Tracker> {
+        self.trackers.get(&id)
+    }
+
+    /// Stops one tracker, as if its machine went away.
+    pub async fn stop_tracker(&mut self, id: TrackerId) {
+        if let Some(tracker) = self.trackers.remove(&id) {
+            tracker.stop().await;
+        }
+    }
+
+    /// Makes a file of bytes, with as many copies as its jobs' f asks for.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn put(&self, bytes: &[u8], path: &str) -> Result<(), Failure> {
+        let path = crate::connection::cluster_path(path)?;
+        self.connection.refresh().await?;
+        let how = Upload::copies(self.f as usize + 1).length(bytes.len() as u64);
+        let file = self.connection.chunks.upload(bytes, how).await?;
+        Ok(self.client().create_files(vec![(path, file)]).await?)
+    }
+
+    /// Makes a file of a local one.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn put_file(&self, local: &Path, path: &str) -> Result<(), Failure> {
+        let bytes = tokio::fs::read(local).await.map_err(|e| Failure::io("cannot read", local, &e))?;
+        self.put(&bytes, path).await
+    }
+
+    /// A specification for one of the program's jobs, with two partitions and small splits. Change what a test is about.
+    ///
+    /// # Errors
+    /// When the program has no such job, or a path is none.
+    pub fn specification(&self, entry: &str, arguments: &str, inputs: &[&str], output: &str) -> Result<Specification, Failure> {
+        let paths = inputs.iter().map(|path| crate::connection::cluster_path(path)).collect::<Result<Vec<ClusterPath>, _>>()?;
+        let request = Request {
+            name: entry.to_owned(),
+            program: Program::Embedded { digest: program_digest()? },
+            entry: entry.to_owned(),
+            arguments: arguments.to_owned(),
+            inputs: paths,
+            output: crate::connection::cluster_path(output)?,
+            f: self.f,
+            partitions: 2,
+            split_bytes: 256 << 10,
+            memory: 64 << 20,
+            progress_timeout: Duration::from_secs(10),
+        };
+        let job = self.jobs.build(entry, arguments).map_err(|e| Failure::usage(e.to_string()))?;
+        Ok(request.specification(&job))
+    }
+
+    /// Submits a job.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn submit(&self, specification: Specification) -> Result<JobId, Failure> {
+        Ok(self.client().submit_job(specification).await?)
+    }
+
+    /// Waits until a job has ended.
+    ///
+    /// # Errors
+    /// When it has not ended within `patience`, with its state.
+    pub async fn wait(&self, job: JobId, patience: Duration) -> Result<JobView, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let view = self.client().job(job).await?;
+            if view.summary.state.is_ended() {
+                return Ok(view);
+            }
+            if Instant::now() > deadline {
+                let message = format!("{job} has not ended after {patience:?}:\n{}", crate::report::job(&view));
+                return Err(Failure::new(Exit::JobFailed, message));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// All bytes of a file.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn read(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let path = crate::connection::cluster_path(path)?;
+        let file = self.client().file(&path).await?;
+        self.connection.refresh().await?;
+        let blocks: Vec<bytes::Bytes> = self.connection.chunks.read(&file).try_collect().await?;
+        Ok(blocks.concat())
+    }
+
+    /// Ends everything, and removes the cluster's files.
+    pub async fn stop(self) {
+        join_all(self.trackers.into_values().map(Tracker::stop)).await;
+        self.replica.stop().await;
+    }
+}

@@ -1,0 +1,203 @@
+//! The command line of a job program.
+//!
+//! A program has its job's own arguments, the options here, and a few subcommands: `submit` sends the job to a running
+//! cluster, and tools of its own that need none.
+
+use crate::{
+    amounts::{parse_bytes, parse_duration},
+    exit::Failure,
+};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use quorate_liars::Kind;
+use quorate_protocol::{ids::TrackerId, limits};
+use std::{path::PathBuf, time::Duration};
+
+/// Options of a job, wherever it runs.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Job")]
+pub struct JobOptions {
+    /// Reduce tasks, each of which writes one part file [default: one for each two trackers, at least 2]
+    #[arg(long, value_name = "N")]
+    pub reducers: Option<u32>,
+    /// How many trackers may lie about one task. Every task runs on f+1 trackers, and on up to 2f+1 when they disagree; 0
+    /// runs it once and believes the answer
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub f: u32,
+    /// Memory of one attempt, such as 64MiB; at least 16MiB
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_bytes)]
+    pub memory: u64,
+    /// Input for one map task, such as 4MiB [default: a sixteenth of the input, 256KiB to 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub split: Option<u64>,
+    /// An attempt without progress for so long gets company, such as 30s
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Options of an embedded cluster.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Embedded cluster")]
+pub(crate) struct LocalOptions {
+    /// Input files and folders of this machine. Files whose names begin with a dot are left out of folders
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Job")]
+    pub(crate) input: Vec<PathBuf>,
+    /// The folder to make for the output; it must not exist [default: a new one for temporary files]
+    #[arg(long, value_name = "DIR", help_heading = "Job")]
+    pub(crate) output: Option<PathBuf>,
+    /// Task trackers to start, each a failure domain of its own
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) trackers: u32,
+    /// Lets a tracker lie, as in 2=corrupt-map, or says `none`; may be repeated
+    #[arg(long, value_name = "[N=]KIND")]
+    pub(crate) liar: Vec<String>,
+    /// Keeps the cluster's files in this folder, to look at them afterwards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+/// Options of a running cluster.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct SubmitOptions {
+    /// Input files and folders in the cluster's file system (`quorate fs put` copies them there)
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true, help_heading = "Job")]
+    pub(crate) input: Vec<String>,
+    /// The folder to make for the output in the cluster's file system; it must not exist
+    #[arg(long, value_name = "DIR", required = true, help_heading = "Job")]
+    pub(crate) output: String,
+    /// The running cluster's folder [default: where `quorate cluster up` puts it]
+    #[arg(long, value_name = "PATH", env = "QUORATE_CLUSTER")]
+    pub(crate) cluster: Option<PathBuf>,
+    /// Does not wait for the job to end
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+/// What a program's command line asks for.
+pub(crate) enum Mode {
+    /// Run the job on an embedded cluster.
+    Local(JobOptions, LocalOptions, ArgMatches),
+    /// Run it on a running one.
+    Submit(JobOptions, SubmitOptions, ArgMatches),
+    /// Run one of the program's tools.
+    Tool(String, ArgMatches),
+}
+
+/// Builds the command line. `arguments` adds the job's own.
+pub(crate) fn command(
+    name: &'static str,
+    about: &'static str,
+    verb: Option<&'static str>,
+    arguments: impl Fn(Command) -> Command,
+    tools: Vec<Command>,
+) -> Command {
+    let job = |command: Command| JobOptions::augment_args(arguments(command));
+    let submit = Command::new("submit")
+        .about("Runs the job on a running cluster instead of an embedded one")
+        .after_help("Start a cluster with `quorate cluster up`, and copy the input into it with `quorate fs put`.");
+    let submit = SubmitOptions::augment_args(job(submit));
+    let root = Command::new(name).about(about).after_help(AFTER_HELP).version(crate::VERSION);
+    let root = match verb {
+        Some(verb) => {
+            let local = Command::new(verb).about(about).after_help(AFTER_HELP);
+            root.subcommand(LocalOptions::augment_args(job(local))).subcommand_required(true).arg_required_else_help(true)
+        }
+        None => LocalOptions::augment_args(job(root)).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true),
+    };
+    root.subcommand(submit).subcommands(tools)
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 the job failed; 2 wrong usage; 3 input missing or output exists; 4 no cluster, or it refuses;
+5 this machine is in trouble, such as a full disk; 130 interrupted.";
+
+/// Reads what the command line asked for.
+pub(crate) fn mode(verb: Option<&str>, mut matches: ArgMatches) -> Result<Mode, clap::Error> {
+    match matches.remove_subcommand() {
+        Some((name, matches)) if name == "submit" => {
+            Ok(Mode::Submit(JobOptions::from_arg_matches(&matches)?, SubmitOptions::from_arg_matches(&matches)?, matches))
+        }
+        Some((name, matches)) if Some(name.as_str()) != verb => Ok(Mode::Tool(name, matches)),
+        Some((_, matches)) => {
+            Ok(Mode::Local(JobOptions::from_arg_matches(&matches)?, LocalOptions::from_arg_matches(&matches)?, matches))
+        }
+        None => Ok(Mode::Local(JobOptions::from_arg_matches(&matches)?, LocalOptions::from_arg_matches(&matches)?, matches)),
+    }
+}
+
+impl JobOptions {
+    /// Checks what can be checked before anything is started.
+    ///
+    /// # Errors
+    /// A usage failure that says which option is out of bounds.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.f > limits::JOB_F_MAX {
+            return Err(Failure::usage(format!("--f is {}, and at most {} is possible", self.f, limits::JOB_F_MAX)));
+        }
+        if self.memory < limits::ATTEMPT_MEMORY_MIN {
+            let least = limits::ATTEMPT_MEMORY_MIN >> 20;
+            return Err(Failure::usage(format!("--memory is {} bytes, and an attempt needs at least {least} MiB", self.memory)));
+        }
+        if self.split == Some(0) {
+            return Err(Failure::usage("--split is 0, and a map task needs at least one byte"));
+        }
+        if self.timeout < Duration::from_millis(100) {
+            return Err(Failure::usage("--timeout is below 100ms: every attempt would be overdue"));
+        }
+        match self.reducers {
+            Some(n) if n == 0 || n > limits::PARTITIONS_MAX => {
+                Err(Failure::usage(format!("--reducers is {n}, and must lie between 1 and {}", limits::PARTITIONS_MAX)))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl LocalOptions {
+    /// Checks what can be checked before anything is started.
+    pub(crate) fn check(&self, f: u32) -> Result<(), Failure> {
+        const TRACKERS_MAX: u32 = 64;
+        if self.trackers == 0 || self.trackers > TRACKERS_MAX {
+            let message = format!("--trackers is {}, and an embedded cluster has between 1 and {TRACKERS_MAX}", self.trackers);
+            return Err(Failure::usage(message));
+        }
+        let needed = 2 * f + 1;
+        if self.trackers < needed {
+            let message = format!("f = {f} needs {needed} trackers (2f+1), and there are {}", self.trackers);
+            return Err(Failure::usage(message).hint(format!("use --trackers {needed}, or a smaller --f")));
+        }
+        Ok(())
+    }
+}
+
+/// The tracker that lies when only a lie is named.
+const LIAR_DEFAULT: u32 = 2;
+
+/// Reads `2=corrupt-map`, `corrupt-map` or `none`.
+///
+/// # Errors
+/// A usage failure that names the lies there are, or the trackers.
+pub fn parse_liars(texts: &[String], trackers: u32) -> Result<Vec<(TrackerId, Kind)>, Failure> {
+    let mut liars: Vec<(TrackerId, Kind)> = Vec::new();
+    for text in texts.iter().filter(|text| *text != "none") {
+        let (tracker, kind) = match text.split_once('=') {
+            Some((tracker, kind)) => (tracker.parse().ok(), kind),
+            None => (Some(TrackerId::new(LIAR_DEFAULT.min(trackers.saturating_sub(1)))), text.as_str()),
+        };
+        let kind: Kind = kind.parse().map_err(|_| unknown_liar(kind))?;
+        let tracker = tracker.filter(|id| id.number() < trackers).ok_or_else(|| {
+            let message = format!("--liar {text} names no tracker of this cluster");
+            Failure::usage(message).hint(format!("the trackers are 0 to {}", trackers.saturating_sub(1)))
+        })?;
+        if liars.iter().any(|(other, _)| *other == tracker) {
+            return Err(Failure::usage(format!("--liar names {tracker} twice, and a tracker tells one lie")));
+        }
+        liars.push((tracker, kind));
+    }
+    Ok(liars)
+}
+
+fn unknown_liar(kind: &str) -> Failure {
+    let kinds: Vec<String> = Kind::ALL.iter().map(ToString::to_string).collect();
+    Failure::usage(format!("{kind:?} is no kind of liar")).hint(format!("there are {}, and none", kinds.join(", ")))
+}

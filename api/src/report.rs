@@ -1,0 +1,239 @@
+//! How jobs, votes and trackers are shown to people.
+
+use crate::amounts::{count, show_bytes, show_duration};
+use quorate_protocol::{
+    evidence::Evidence,
+    ids::TrackerId,
+    query::{Blame, Dispute, JobFailure, JobState, JobSummary, JobView, Standing, TrackerView},
+    vote::FailureKind,
+};
+use std::fmt::Write;
+
+/// Aligns the columns of a table; the first row is the heading.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cell_width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| cell_width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The list of jobs.
+pub fn jobs(jobs: &[JobSummary]) -> String {
+    let heading = ["JOB", "NAME", "STATE", "MAPS", "REDUCES", "F", "TIME"].map(str::to_owned).to_vec();
+    let row = |job: &JobSummary| {
+        vec![
+            job.job.to_string(),
+            job.name.clone(),
+            state(&job.state).to_owned(),
+            format!("{}/{}", job.maps.0, job.maps.1),
+            format!("{}/{}", job.reduces.0, job.reduces.1),
+            job.f.to_string(),
+            show_duration(job.until.since(job.submitted)),
+        ]
+    };
+    table(&std::iter::once(heading).chain(jobs.iter().map(row)).collect::<Vec<_>>())
+}
+
+/// The list of trackers.
+pub fn trackers(trackers: &[TrackerView]) -> String {
+    let heading =
+        ["TRACKER", "DOMAIN", "ADDRESS", "LIVE", "MAPS", "REDUCES", "AGREED", "OUTVOTED", "OVERDUE", "BLAME"];
+    let row = |tracker: &TrackerView| {
+        vec![
+            tracker.id.to_string(),
+            tracker.domain.to_string(),
+            tracker.address.clone(),
+            if tracker.live { "yes" } else { "no" }.to_owned(),
+            format!("{}/{}", tracker.map_slots.0, tracker.map_slots.1),
+            format!("{}/{}", tracker.reduce_slots.0, tracker.reduce_slots.1),
+            tracker.agreed.to_string(),
+            tracker.outvoted.to_string(),
+            tracker.overdue.to_string(),
+            blame(tracker.blame).to_owned(),
+        ]
+    };
+    table(&std::iter::once(heading.map(str::to_owned).to_vec()).chain(trackers.iter().map(row)).collect::<Vec<_>>())
+}
+
+/// A job's state in a word.
+pub fn state(state: &JobState) -> &'static str {
+    match state {
+        JobState::Running => "running",
+        JobState::Waiting(_) => "waiting",
+        JobState::Succeeded => "succeeded",
+        JobState::Failed(_) => "failed",
+        JobState::Killed => "killed",
+    }
+}
+
+/// What is held against a tracker, in a word.
+pub fn blame(blame: Blame) -> &'static str {
+    match blame {
+        Blame::None => "-",
+        Blame::Suspected => "suspected",
+        Blame::Convicted => "convicted",
+    }
+}
+
+/// A job in full: its state, its disputes, its totals, its counters.
+pub fn job(view: &JobView) -> String {
+    let summary = &view.summary;
+    let mut text = format!("{} {}: {}\n", summary.job, summary.name, state(&summary.state));
+    match &summary.state {
+        JobState::Waiting(reason) => text.push_str(&format!("  {reason}\n")),
+        JobState::Failed(why) => text.push_str(&format!("  {}\n", failure(why))),
+        JobState::Running | JobState::Succeeded | JobState::Killed => {}
+    }
+    let _ = writeln!(
+        text,
+        "  maps {}/{}, reduces {}/{}, f = {}, output {}",
+        summary.maps.0, summary.maps.1, summary.reduces.0, summary.reduces.1, summary.f, view.output
+    );
+    for (name, value) in &view.counters {
+        let _ = writeln!(text, "  {name} = {value}");
+    }
+    for line in disputes(view) {
+        let _ = writeln!(text, "  {line}");
+    }
+    let _ = writeln!(text, "  {}", totals(view));
+    text
+}
+
+/// Why a job failed, in a sentence.
+pub fn failure(failure: &JobFailure) -> String {
+    match failure {
+        JobFailure::Program { task, kind, record, message } => {
+            let what = match kind {
+                FailureKind::UserError => "the program returned an error",
+                FailureKind::UserPanic => "the program panicked",
+                FailureKind::BadInput => "the input is not what the job's format says",
+                FailureKind::Died => "the program's process died",
+            };
+            let at = record.map_or(String::new(), |record| format!(" at record {record}"));
+            format!("{what} in {task}{at}: {message}")
+        }
+        JobFailure::Undecidable { task } => format!(
+            "{task} is undecidable: its attempts gave different outputs and no f + 1 agree. The program may be \
+             nondeterministic (clock, random numbers, hash map order), or more than f trackers lie"
+        ),
+        JobFailure::NotRunnable { task, reason } => format!("no tracker could run {task}: {reason}"),
+    }
+}
+
+/// One line for each disputed task: who said what, who was outvoted, what was done again.
+pub fn disputes(view: &JobView) -> Vec<String> {
+    let mut lines: Vec<String> = view.disputes.iter().map(|d| dispute(d, view.summary.f)).collect();
+    let more = view.disputed.saturating_sub(view.disputes.len() as u64);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+/// Who said what about one task. Trackers that said the same are named together.
+pub fn dispute(dispute: &Dispute, f: u32) -> String {
+    let mut groups: Vec<(String, Vec<TrackerId>)> = Vec::new();
+    for (_, tracker, standing) in &dispute.attempts {
+        let said = said(standing);
+        match groups.iter_mut().find(|(other, _)| *other == said) {
+            Some((_, trackers)) => trackers.push(*tracker),
+            None => groups.push((said, vec![*tracker])),
+        }
+    }
+    let parts: Vec<String> = groups.iter().map(|(said, trackers)| format!("{} {said}", names(trackers))).collect();
+    let task = dispute.task;
+    let more = (dispute.attempts.len() as u64).saturating_sub(u64::from(f) + 1);
+    let again = if more > 0 { format!("; {} more than planned", count(more, "attempt")) } else { String::new() };
+    format!("{}-{}: {}{again}", task.stage, task.index, parts.join(", "))
+}
+
+fn said(standing: &Standing) -> String {
+    match standing {
+        Standing::Running => "still at work".to_owned(),
+        Standing::Overdue => "overdue".to_owned(),
+        Standing::Voted(ballot) => format!("said {ballot}"),
+        Standing::Agreed(ballot) => format!("said {ballot} (agreed)"),
+        Standing::Outvoted(ballot) => format!("said {ballot} (outvoted)"),
+        Standing::Lost(reason) => format!("gave no answer ({reason})"),
+        Standing::Cancelled => "not needed".to_owned(),
+    }
+}
+
+/// `tracker-0, tracker-1 and tracker-2`.
+fn names(trackers: &[TrackerId]) -> String {
+    match trackers {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [first @ .., last] => {
+            format!("{} and {last}", first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// What a job took.
+pub fn totals(view: &JobView) -> String {
+    let summary = &view.summary;
+    format!(
+        "{} for {}, {} disputed, {} refetched, {}, {}",
+        count(view.attempts, "attempt"),
+        count(u64::from(summary.maps.1) + u64::from(summary.reduces.1), "task"),
+        view.disputed,
+        show_bytes(view.cost.refetched),
+        count(view.cost.restarts.into(), "restart"),
+        show_duration(summary.until.since(summary.submitted)),
+    )
+}
+
+/// What a piece of evidence says, in a sentence about the accused.
+pub fn evidence(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::TwoVotes(..) => "signed two different votes for one attempt (proof)".to_owned(),
+        Evidence::WrongSegment { served, .. } => match served.peek() {
+            Ok(served) if served.sent.is_none() => "did not serve a segment that it voted (suspicion)".to_owned(),
+            Ok(_) | Err(_) => "served a segment unlike its own vote (proof)".to_owned(),
+        },
+        Evidence::WrongChunk(_) => "served other bytes than the chunk's name says (proof)".to_owned(),
+        Evidence::Outvoted { vote, majority, .. } => match vote.peek() {
+            Ok(vote) => format!("was outvoted on {} by {} (suspicion)", vote.attempt.task, count(majority.len() as u64, "vote")),
+            Err(_) => "was outvoted (suspicion)".to_owned(),
+        },
+        Evidence::Garbled { .. } => "signed a command that nobody can read (suspicion)".to_owned(),
+        Evidence::Complaints { reports, .. } => {
+            format!("did not serve what it voted, say {} (suspicion)", count(reports.len() as u64, "tracker"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_protocol::ids::{AttemptId, JobId, Stage, TaskId};
+
+    #[test]
+    fn a_dispute_names_both_sides() {
+        let task = TaskId { job: JobId::new(1), stage: Stage::Map, index: 3 };
+        let attempt = |attempt| AttemptId { task, attempt };
+        let attempts = vec![
+            (attempt(0), TrackerId::new(2), Standing::Outvoted("1a2b3c4d".to_owned())),
+            (attempt(1), TrackerId::new(0), Standing::Agreed("99ff0011".to_owned())),
+            (attempt(2), TrackerId::new(1), Standing::Agreed("99ff0011".to_owned())),
+        ];
+        assert_eq!(
+            dispute(&Dispute { task, attempts }, 1),
+            "map-3: tracker-2 said 1a2b3c4d (outvoted), tracker-0 and tracker-1 said 99ff0011 (agreed); \
+             1 attempt more than planned"
+        );
+    }
+
+    #[test]
+    fn tables_align() {
+        let rows = [vec!["A".to_owned(), "LONG".to_owned()], vec!["word".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&rows), "A     LONG\nword  x\n");
+    }
+}

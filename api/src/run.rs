@@ -1,0 +1,288 @@
+//! What a job program does: it runs its job on an embedded cluster, submits it to a running one, runs one of its tools, or
+//! is a task host.
+
+use crate::{
+    app::{App, Arguments, JobSource, ProgramOf},
+    connection::{Connection, cluster_path},
+    driver::{Driver, Plan, build, interruptible},
+    error::{Error, Result},
+    exit::{self, Exit, Failure},
+    files,
+    local::LocalCluster,
+    options::{self, JobOptions, LocalOptions, Mode, SubmitOptions, parse_liars},
+    report,
+    results::{Parts, Results},
+    submit::{program_digest, upload_program},
+};
+use clap::ArgMatches;
+use quorate_liars::Kind;
+use quorate_protocol::{
+    ids::TrackerId,
+    job::Program,
+    query::{Blame, JobView},
+    vote::Counters,
+};
+use std::{
+    env,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Where the input of an embedded cluster is, in its file system.
+const INPUT: &str = "/input";
+/// Where its output is.
+const OUTPUT: &str = "/output";
+
+/// Runs a job program. Its `main` returns what this returns.
+///
+/// Without a subcommand the job runs on an embedded cluster; `submit` sends it to a running one. Started by a tracker, the
+/// program is a task host, whatever its command line says.
+pub fn main<A: Arguments>(app: App<A>) -> ExitCode {
+    let app = Arc::new(app);
+    if env::var_os(quorate_sandbox::HOST_VARIABLE).is_some() {
+        return quorate_sandbox::host::run(&ProgramOf::new(app));
+    }
+    if env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    }
+    let tools = app.tools.iter().map(|tool| tool.command.clone()).collect();
+    let command = options::command(app.name, app.about, app.verb, A::augment_args, tools);
+    let mode = command.try_get_matches().and_then(|matches| options::mode(app.verb, matches));
+    match mode {
+        Ok(mode) => exit::report(run(&app, mode)),
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
+        }
+    }
+}
+
+fn run<A: Arguments>(app: &Arc<App<A>>, mode: Mode) -> Result<(), Failure> {
+    match mode {
+        Mode::Local(job, local, matches) => run_local(app, job, local, &matches),
+        Mode::Submit(job, submit, matches) => run_submit(app, job, &submit, &matches),
+        Mode::Tool(name, matches) => {
+            let tool = app.tools.iter().find(|tool| tool.command.get_name() == name);
+            let tool = tool.ok_or_else(|| Failure::usage(format!("there is no subcommand {name}")))?;
+            (tool.run)(&matches).map_err(failure_of)
+        }
+    }
+}
+
+/// What user code's error means for the exit code: a failure keeps its own.
+fn failure_of(error: Error) -> Failure {
+    error.downcast::<Failure>().unwrap_or_else(|error| Failure::new(Exit::JobFailed, error.chain()))
+}
+
+fn new_runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Machine, format!("cannot start threads: {e}")))
+}
+
+/// The job's arguments, typed and as the tasks get them.
+fn arguments<A: Arguments>(app: &App<A>, matches: &ArgMatches) -> Result<(A, String), Failure> {
+    let typed = A::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
+    let json = serde_json::to_string(&typed)
+        .map_err(|e| Failure::usage(format!("the arguments cannot be given to tasks: {e}")))?;
+    let first = app.first().map_err(failure_of)?;
+    // What is wrong with the arguments is said before anything is started.
+    build(app, first, &json)?;
+    Ok((typed, json))
+}
+
+fn run_local<A: Arguments>(
+    app: &Arc<App<A>>,
+    job: JobOptions,
+    local: LocalOptions,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    job.check()?;
+    local.check(job.f)?;
+    let liars = liars(app, &job, &local)?;
+    let (typed, json) = arguments(app, matches)?;
+    let (inputs, _sample) = local_inputs(app, &local)?;
+    if let Some(output) = &local.output {
+        files::check_absent(output)?;
+    }
+    let runtime = new_runtime()?;
+    let mut builder =
+        LocalCluster::builder_of(Arc::<App<A>>::clone(app)).trackers(local.trackers).f(job.f);
+    for (tracker, kind) in liars {
+        eprintln!("{tracker} lies: it {} (--liar none turns this off)", kind.summary());
+        builder = builder.liar(tracker, kind);
+    }
+    if let Some(folder) = local.keep {
+        builder = builder.keep(folder);
+    }
+    let cluster = interruptible(&runtime, builder.start())?;
+    let outcome = run_in(app, &runtime, &cluster, job, &typed, json, &inputs, local.output.as_deref());
+    runtime.block_on(cluster.stop());
+    outcome
+}
+
+/// Who lies: as the command line says, or as the program's author does.
+fn liars<A: Arguments>(
+    app: &App<A>,
+    job: &JobOptions,
+    local: &LocalOptions,
+) -> Result<Vec<(TrackerId, Kind)>, Failure> {
+    match &app.liar {
+        // Without replication nobody would notice the lie.
+        Some(liar) if local.liar.is_empty() && job.f > 0 => parse_liars(&[(*liar).to_owned()], local.trackers),
+        Some(_) | None => parse_liars(&local.liar, local.trackers),
+    }
+}
+
+/// The input files by their names in the cluster, and the folder of made-up ones.
+fn local_inputs<A>(
+    app: &App<A>,
+    local: &LocalOptions,
+) -> Result<(Vec<(PathBuf, String)>, Option<TempDir>), Failure> {
+    if !local.input.is_empty() {
+        return Ok((files::list(&local.input, INPUT)?, None));
+    }
+    let Some(sample) = &app.sample else {
+        return Err(Failure::usage("no input").hint("name files or folders with --input"));
+    };
+    let folder = tempfile::tempdir()
+        .map_err(|e| Failure::new(Exit::Machine, format!("cannot make a temporary folder: {e}")))?;
+    eprintln!("no --input: a made-up one is used");
+    let made = sample(folder.path()).map_err(failure_of)?;
+    Ok((files::list(&made, INPUT)?, Some(folder)))
+}
+
+#[expect(clippy::too_many_arguments, reason = "all that a run is made of, named once")]
+fn run_in<A: Arguments>(
+    app: &App<A>,
+    runtime: &Runtime,
+    cluster: &LocalCluster,
+    options: JobOptions,
+    typed: &A,
+    arguments: String,
+    inputs: &[(PathBuf, String)],
+    output: Option<&Path>,
+) -> Result<(), Failure> {
+    let connection = cluster.connection();
+    interruptible(runtime, files::upload(connection, inputs, options.f as usize + 1))?;
+    let plan = Plan {
+        name: app.name.to_owned(),
+        program: Program::Embedded { digest: program_digest()? },
+        arguments,
+        options,
+        output: cluster_path(OUTPUT)?,
+        detach: false,
+    };
+    let mut driver = Driver::new(runtime, connection, app, plan, vec![INPUT.to_owned()]);
+    let driven = drive(app, &mut driver, typed);
+    let views = std::mem::take(&mut driver.ended);
+    if let Err(failure) = driven {
+        tell(runtime, connection, &views)?;
+        return Err(failure);
+    }
+    let fetched = interruptible(runtime, files::download(connection, &cluster_path(OUTPUT)?, app.name, output))?;
+    summarise(app, &Results { parts: Parts::Local(fetched.parts), counters: counters(&views) })?;
+    tell(runtime, connection, &views)?;
+    println!("output: {}", fetched.folder.display());
+    Ok(())
+}
+
+fn run_submit<A: Arguments>(
+    app: &Arc<App<A>>,
+    options: JobOptions,
+    submit: &SubmitOptions,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    options.check()?;
+    let (typed, arguments) = arguments(app, matches)?;
+    let output = cluster_path(&submit.output)?;
+    let runtime = new_runtime()?;
+    let connection = {
+        let _inside = runtime.enter();
+        Connection::open(submit.cluster.as_deref())?
+    };
+    let program = interruptible(&runtime, async {
+        connection.refresh().await?;
+        upload_program(&connection, options.f as usize + 1).await
+    })?;
+    let plan =
+        Plan { name: app.name.to_owned(), program, arguments, options, output: output.clone(), detach: submit.detach };
+    let mut driver = Driver::new(&runtime, &connection, &**app, plan, submit.input.clone());
+    let driven = drive(app, &mut driver, &typed);
+    let views = std::mem::take(&mut driver.ended);
+    if let Err(failure) = driven {
+        tell(&runtime, &connection, &views)?;
+        return Err(failure);
+    }
+    if submit.detach {
+        return Ok(());
+    }
+    let files = interruptible(&runtime, async {
+        connection.refresh().await?;
+        Ok(connection.client.files(&output).await?)
+    })?;
+    let files = files.into_iter().map(|(_, file)| file).collect();
+    let parts = Parts::Cluster(&runtime, &connection.chunks, files);
+    summarise(app, &Results { parts, counters: counters(&views) })?;
+    tell(&runtime, &connection, &views)?;
+    println!("output: {output} in the cluster's file system (`quorate fs get {output}` copies it from there)");
+    Ok(())
+}
+
+/// Runs the program's jobs, and removes what was only between them.
+fn drive<A: Arguments>(app: &App<A>, driver: &mut Driver<'_>, typed: &A) -> Result<(), Failure> {
+    let driven = match &app.driver {
+        Some(drive) => drive(driver, typed),
+        None => {
+            let inputs = driver.inputs().to_vec();
+            app.first().and_then(|first| driver.last(first, &inputs))
+        }
+    };
+    let driven = driven.map_err(failure_of).and_then(|()| {
+        if driver.complete { Ok(()) } else { Err(Failure::new(Exit::JobFailed, "the program ended without a last job")) }
+    });
+    driven.and(driver.clean())
+}
+
+/// Counters of all jobs; of two with one name, the later job's.
+fn counters(views: &[JobView]) -> Counters {
+    views.iter().flat_map(|view| view.counters.clone()).collect()
+}
+
+fn summarise<A>(app: &App<A>, results: &Results<'_>) -> Result<(), Failure> {
+    let Some(print) = &app.summary else { return Ok(()) };
+    let mut out = io::stdout().lock();
+    print(results, &mut out).and_then(|()| Ok(out.flush()?)).map_err(failure_of)
+}
+
+/// Prints the disputes and totals of all jobs, and who is blamed.
+fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView]) -> Result<(), Failure> {
+    for view in views {
+        if views.len() > 1 {
+            println!("{} {}", view.summary.job, view.summary.name);
+        }
+        for line in report::disputes(view) {
+            println!("{line}");
+        }
+        println!("{}", report::totals(view));
+    }
+    runtime.block_on(async {
+        for tracker in connection.client.trackers().await?.iter().filter(|tracker| tracker.blame != Blame::None) {
+            let evidence = connection.client.evidence(tracker.id).await?;
+            let mut reasons: Vec<String> = evidence.iter().map(report::evidence).collect();
+            let more = reasons.len().saturating_sub(1);
+            reasons.truncate(1);
+            let reason = reasons.pop().unwrap_or_default();
+            let more = if more > 0 { format!("; {more} more pieces of evidence") } else { String::new() };
+            println!("{} is {}: it {reason}{more}", tracker.id, report::blame(tracker.blame));
+        }
+        Ok(())
+    })
+}

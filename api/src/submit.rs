@@ -1,0 +1,112 @@
+//! Making a specification, and waiting for its job.
+
+use crate::{
+    connection::Connection,
+    exit::{Exit, Failure},
+    job::AnyJob,
+    progress::Progress,
+    report,
+};
+use quorate_dfs::Upload;
+use quorate_protocol::{
+    digest::Digest,
+    file::Path as ClusterPath,
+    ids::JobId,
+    job::{Partitioning, Program, Specification, this_target},
+    query::{JobState, JobView},
+};
+use std::{path::PathBuf, time::Duration};
+
+/// How often a job's state is asked for.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What a job is asked to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) name: String,
+    pub(crate) program: Program,
+    pub(crate) entry: String,
+    pub(crate) arguments: String,
+    pub(crate) inputs: Vec<ClusterPath>,
+    pub(crate) output: ClusterPath,
+    pub(crate) f: u32,
+    pub(crate) partitions: u32,
+    pub(crate) split_bytes: u64,
+    pub(crate) memory: u64,
+    pub(crate) progress_timeout: Duration,
+}
+
+impl Request {
+    /// The specification, with keys given to partitions by hash.
+    pub(crate) fn specification(self, job: &AnyJob) -> Specification {
+        Specification {
+            name: self.name,
+            program: self.program,
+            entry: self.entry,
+            arguments: self.arguments,
+            inputs: self.inputs,
+            input_kind: job.input_kind,
+            split_bytes: self.split_bytes,
+            output: self.output,
+            partitions: job.reducers.unwrap_or(self.partitions),
+            partitioning: Partitioning::Hash,
+            f: self.f,
+            memory: self.memory,
+            progress_timeout_ms: u64::try_from(self.progress_timeout.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn own_binary() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|e| Failure::new(Exit::Machine, format!("cannot find this program's file: {e}")))
+}
+
+/// The digest of the running program's file.
+pub(crate) fn program_digest() -> Result<Digest, Failure> {
+    let path = own_binary()?;
+    let bytes = std::fs::read(&path).map_err(|e| Failure::io("cannot read", &path, &e))?;
+    Ok(Digest::of(&bytes))
+}
+
+/// Stores the running program's file in the cluster, for its trackers to start.
+pub(crate) async fn upload_program(connection: &Connection, copies: usize) -> Result<Program, Failure> {
+    let path = own_binary()?;
+    let bytes = tokio::fs::read(&path).await.map_err(|e| Failure::io("cannot read", &path, &e))?;
+    let digest = Digest::of(&bytes);
+    let how = Upload::copies(copies).length(bytes.len() as u64);
+    let file = connection.chunks.upload(bytes.as_slice(), how).await?;
+    Ok(Program::Binary { digest, target: this_target(), file })
+}
+
+/// Waits until a job has ended, and shows its progress meanwhile. Interrupted, it leaves the job alone.
+///
+/// # Errors
+/// When the job tracker cannot be asked any more.
+pub async fn wait_with_progress(connection: &Connection, job: JobId) -> Result<JobView, Failure> {
+    let mut progress = Progress::new();
+    loop {
+        let view = connection.client.job(job).await?;
+        if view.summary.state.is_ended() {
+            progress.finish(&view);
+            return Ok(view);
+        }
+        progress.update(&view);
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Whether an ended job succeeded.
+///
+/// # Errors
+/// [`Exit::JobFailed`] with the reason.
+pub fn succeeded(view: &JobView) -> Result<(), Failure> {
+    let job = view.summary.job;
+    match &view.summary.state {
+        JobState::Succeeded => Ok(()),
+        JobState::Killed => Err(Failure::new(Exit::JobFailed, format!("{job} was killed"))),
+        JobState::Failed(why) => {
+            Err(Failure::new(Exit::JobFailed, format!("{job} failed: {}", report::failure(why))))
+        }
+        JobState::Running | JobState::Waiting(_) => Err(Failure::new(Exit::JobFailed, format!("{job} has not ended"))),
+    }
+}

@@ -1,0 +1,177 @@
+//! Votes and what follows from them: verdicts, charges, and the job's end.
+
+use crate::{
+    job::{Charge, Ending, Job},
+    task::{Attempt, AttemptState, KeptVote, Task},
+    workforce::Workforce,
+};
+use quorate_protocol::{
+    command::Cost,
+    digest::Digest,
+    evidence::Evidence,
+    ids::{AttemptId, Stage, TaskId, TrackerId},
+    query::{Blame, JobFailure},
+    sign::Signed,
+    vote::{Ballot, Vote},
+};
+
+impl Job {
+    /// Takes over a vote whose signature, voter, cluster and specification were checked. One that is not awaited is
+    /// ignored: honest retries look the same. What it shows against anybody is added to `charges`.
+    pub(crate) fn vote(
+        &mut self,
+        workforce: &mut Workforce,
+        vote: &Vote,
+        kept: KeptVote,
+        cost: &Cost,
+        charges: &mut Vec<Charge>,
+    ) {
+        let id = vote.attempt;
+        let Some(attempt) = self.attempt_mut(id).filter(|attempt| attempt.tracker == vote.tracker) else { return };
+        let alarm = attempt.alarm;
+        match &attempt.state {
+            AttemptState::Running | AttemptState::Overdue { .. } => {
+                attempt.state = AttemptState::Voted(Box::new(kept));
+                workforce.release(vote.tracker, id, alarm);
+            }
+            AttemptState::Cancelled => attempt.state = AttemptState::Voted(Box::new(kept)),
+            AttemptState::Voted(first) => {
+                charges.extend(two_votes(vote.tracker, first, &kept));
+                return;
+            }
+            AttemptState::Lost(_) | AttemptState::Declined(_) => return,
+        }
+        workforce.change(vote.tracker, |tracker| tracker.is_tardy = false);
+        self.add_cost(cost);
+        match self.task(id.task).and_then(|task| task.agreed) {
+            None => self.count(workforce, id, charges),
+            Some(agreed) => self.compare_late(workforce, vote, agreed, charges),
+        }
+        self.refresh(id.task);
+    }
+
+    fn add_cost(&mut self, cost: &Cost) {
+        self.cost.elapsed_ms = self.cost.elapsed_ms.saturating_add(cost.elapsed_ms);
+        self.cost.shuffled = self.cost.shuffled.saturating_add(cost.shuffled);
+        self.cost.refetched = self.cost.refetched.saturating_add(cost.refetched);
+        self.cost.restarts = self.cost.restarts.saturating_add(cost.restarts);
+    }
+
+    /// Counts the votes of an undecided task after one more came.
+    fn count(&mut self, workforce: &mut Workforce, voted: AttemptId, charges: &mut Vec<Charge>) {
+        self.limit_stragglers(workforce, voted);
+        let (id, f) = (voted.task, self.f());
+        let Some(task) = self.task(id) else { return };
+        if task.tally().differs {
+            self.dispute(id);
+        }
+        let Some(task) = self.task(id) else { return };
+        if let Some(ballot) = task.quorum(f) {
+            self.agree(workforce, id, ballot, charges);
+        } else if task.is_undecidable(f) {
+            self.end(Ending::Failed(JobFailure::Undecidable { task: id }));
+        }
+    }
+
+    /// The verdict: f + 1 equal ballots.
+    fn agree(&mut self, workforce: &mut Workforce, id: TaskId, agreed: Digest, charges: &mut Vec<Charge>) {
+        let Some(task) = self.task_mut(id) else { return };
+        task.agreed = Some(agreed);
+        let Some((ballot, message)) = task
+            .votes_for(agreed)
+            .find_map(|(_, _, vote)| Some((vote.signed.peek().ok()?.ballot, vote.message.clone())))
+        else {
+            unreachable!("T-3: an agreed ballot was read when its votes were checked")
+        };
+        self.cancel_rest(workforce, id);
+        self.judge_voters(workforce, id, agreed, charges);
+        self.tasks_mut(id.stage).agreed += 1;
+        self.add_counters(&ballot);
+        match ballot {
+            Ballot::Map { segments, .. } => self.publish_map(workforce, id.index, segments),
+            Ballot::Reduce { .. } => {
+                if self.reduces.are_agreed() {
+                    self.end(Ending::Succeeded);
+                }
+            }
+            Ballot::Failed { kind, record } => {
+                self.end(Ending::Failed(JobFailure::Program { task: id, kind, record, message }));
+            }
+        }
+    }
+
+    fn judge_voters(&mut self, workforce: &mut Workforce, id: TaskId, agreed: Digest, charges: &mut Vec<Charge>) {
+        let Some(task) = self.task(id) else { return };
+        let votes: Vec<(TrackerId, bool)> = task
+            .attempts
+            .iter()
+            .filter_map(|attempt| Some((attempt.tracker, attempt.vote()?.ballot == agreed)))
+            .collect();
+        for (voter, is_agreed) in votes {
+            self.judge_voter(workforce, id, voter, is_agreed, charges);
+        }
+    }
+
+    fn judge_voter(
+        &mut self,
+        workforce: &mut Workforce,
+        id: TaskId,
+        voter: TrackerId,
+        is_agreed: bool,
+        charges: &mut Vec<Charge>,
+    ) {
+        workforce.change(voter, |tracker| match is_agreed {
+            true => tracker.agreed += 1,
+            false => tracker.outvoted += 1,
+        });
+        if is_agreed {
+            if id.stage == Stage::Map {
+                self.served.entry(voter).or_default().push(id.index);
+            }
+            return;
+        }
+        self.dispute(id);
+        if let Some(task) = self.task(id) {
+            charges.extend(outvoted(workforce, task, voter, self.f()));
+        }
+    }
+
+    fn publish_map(&mut self, workforce: &Workforce, index: u32, segments: Digest) {
+        self.log_verdict(index, segments);
+        self.check_served(workforce, index);
+        self.settle(workforce.now);
+    }
+
+    /// A vote on a task that is decided: late, or of an attempt that was to bring its bytes back.
+    fn compare_late(&mut self, workforce: &mut Workforce, vote: &Vote, agreed: Digest, charges: &mut Vec<Charge>) {
+        let id = vote.attempt.task;
+        let is_agreed = vote.ballot.digest() == agreed;
+        self.judge_voter(workforce, id, vote.tracker, is_agreed, charges);
+        let Ballot::Map { segments, .. } = vote.ballot else { return };
+        let was_lacking = self.task(id).is_some_and(|task| task.is_lacking);
+        if is_agreed && was_lacking {
+            self.check_served(workforce, id.index);
+            self.log_verdict(id.index, segments);
+        }
+    }
+}
+
+/// Two votes of one attempt: proof, if they differ.
+pub(crate) fn two_votes(tracker: TrackerId, first: &KeptVote, second: &KeptVote) -> Option<Charge> {
+    let evidence = || Evidence::TwoVotes(first.signed.clone(), second.signed.clone());
+    (first.ballot != second.ballot).then(|| Charge { about: tracker, evidence: evidence(), blame: Blame::Convicted })
+}
+
+/// The evidence that a voter was outvoted, by f + 1 votes of other domains than its own. There may be none when the
+/// vote is of an attempt that only was to bring bytes back.
+fn outvoted(workforce: &Workforce, task: &Task, voter: TrackerId, f: u32) -> Option<Charge> {
+    let agreed = task.agreed?;
+    let differs = |attempt: &&Attempt| attempt.tracker == voter && attempt.vote().is_some_and(|v| v.ballot != agreed);
+    let vote: Signed<Vote> = task.attempts.iter().rfind(differs)?.vote()?.signed.clone();
+    let domain = workforce.domain(voter);
+    let others = task.votes_for(agreed).filter(|(_, attempt, _)| workforce.domain(attempt.tracker) != domain);
+    let majority: Vec<_> = others.take(f as usize + 1).map(|(_, _, vote)| vote.signed.clone()).collect();
+    let is_enough = majority.len() as u64 > u64::from(f);
+    let evidence = Evidence::Outvoted { vote, majority, f };
+    is_enough.then_some(Charge { about: voter, evidence, blame: Blame::Suspected })
+}

@@ -1,0 +1,227 @@
+//! Blame: what is held against trackers, and who says so.
+//!
+//! * **B-1** Only what anybody can check convicts or makes suspect.
+//! * **B-2** A peer's word that a majority exists is not taken: evidence of kinds whose weight depends on a job's f
+//!   (outvoted, complaints) is made here only, with the f of the job. An accuser would name a smaller one.
+//! * **B-3** A conviction quarantines at once: what the tracker runs is lost, its next work is another's. Its votes that
+//!   made a verdict stay, for f + 1 equal votes hold with it or without.
+
+use crate::{
+    Scheduler,
+    ballots::two_votes,
+    bounds::{COMPLAINT_BYTES_MAX, COMPLAINTS_PER_DOMAIN_MAX},
+    job::{Charge, Job},
+    task::{Attempt, AttemptState, KeptVote},
+    workforce::{DomainIndex, Workforce},
+};
+use quorate_protocol::{
+    command::{Accusation, Request},
+    evidence::Evidence,
+    ids::{AttemptId, JobId, Stage, TrackerId},
+    job::Directive,
+    query::Blame,
+    sign::Signed,
+    vote::{Ballot, Vote},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Complaints within one job, until f + 1 domains agree on one.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Complaints {
+    about: BTreeMap<TrackerId, BTreeMap<DomainIndex, Signed<Request>>>,
+    by: BTreeMap<DomainIndex, usize>,
+    charged: BTreeSet<TrackerId>,
+}
+
+impl Complaints {
+    /// Notes that a domain complains, and returns all reports once those of f + 1 domains are there.
+    fn add(
+        &mut self,
+        about: TrackerId,
+        domain: DomainIndex,
+        report: &Signed<Request>,
+        f: u32,
+    ) -> Option<Vec<Signed<Request>>> {
+        let count = self.by.get(&domain).copied().unwrap_or(0);
+        let is_known = self.about.get(&about).is_some_and(|by| by.contains_key(&domain));
+        if self.charged.contains(&about)
+            || is_known
+            || count >= COMPLAINTS_PER_DOMAIN_MAX
+            || report.bytes().len() > COMPLAINT_BYTES_MAX
+        {
+            return None;
+        }
+        self.by.insert(domain, count + 1);
+        let reports = self.about.entry(about).or_default();
+        reports.insert(domain, report.clone());
+        if reports.len() as u64 <= u64::from(f) {
+            return None;
+        }
+        self.charged.insert(about);
+        self.about.remove(&about).map(|reports| reports.into_values().collect())
+    }
+}
+
+impl Scheduler {
+    /// Enters evidence into the records. A conviction takes its work from the tracker.
+    pub(crate) fn charge(&mut self, charge: Charge) {
+        let Charge { about, evidence, blame } = charge;
+        debug_assert_eq!(evidence.check(&self.cluster), Ok((about, blame)), "B-1: {evidence:?}");
+        let was_convicted = self.blame_of(about) == Blame::Convicted;
+        self.workforce.change(about, |tracker| tracker.record.add(evidence, blame));
+        if !was_convicted && self.blame_of(about) == Blame::Convicted {
+            self.lose_work(about, "its tracker is convicted of a lie", true);
+            self.check_served_by(about);
+        }
+    }
+
+    fn blame_of(&self, tracker: TrackerId) -> Blame {
+        self.workforce.tracker(tracker).map_or(Blame::None, |tracker| tracker.record.blame)
+    }
+
+    /// Takes all work from a tracker; `tell` it if it may still be at it.
+    pub(crate) fn lose_work(&mut self, tracker: TrackerId, why: &str, tell: bool) {
+        for attempt in self.workforce.running(tracker, None) {
+            let Some(job) = self.jobs.get_mut(&attempt.task.job) else { continue };
+            job.lose(&mut self.workforce, attempt, AttemptState::Lost(why.to_owned()));
+            if tell {
+                self.workforce.direct(tracker, Directive::Cancel { attempt });
+            }
+        }
+        self.close_ended();
+    }
+
+    /// Looks in all jobs whether the map output that a tracker serves can still be had.
+    pub(crate) fn check_served_by(&mut self, tracker: TrackerId) {
+        for job in self.jobs.values_mut() {
+            job.check_served_by(&self.workforce, tracker);
+        }
+        self.close_ended();
+    }
+
+    /// An authenticated but unreadable request of a tracker: evidence against it.
+    pub fn garbled(&mut self, tracker: TrackerId, request: &Signed<Request>) {
+        let evidence = Evidence::Garbled { tracker, request: request.clone() };
+        if let Ok((about, blame)) = evidence.check(&self.cluster) {
+            self.charge(Charge { about, evidence, blame });
+        }
+    }
+
+    /// Hears an accusation that a tracker's report holds.
+    pub(crate) fn accuse(&mut self, reporter: TrackerId, report: &Signed<Request>, accusation: &Accusation) {
+        match accusation {
+            Accusation::Evidence(evidence) => self.examine(evidence),
+            Accusation::Complaint { about, attempt, what: _ } => self.complain(reporter, report, *about, *attempt),
+            Accusation::Unreachable { about, attempt } => self.miss(reporter, *about, *attempt),
+            Accusation::StrayVote(signed) => self.stray_vote(signed),
+        }
+    }
+
+    fn examine(&mut self, evidence: &Evidence) {
+        // B-2.
+        match evidence {
+            Evidence::TwoVotes(..) | Evidence::WrongSegment { .. } | Evidence::WrongChunk(_) => {}
+            Evidence::Outvoted { .. } | Evidence::Garbled { .. } | Evidence::Complaints { .. } => return,
+        }
+        let Ok((about, blame)) = evidence.check(&self.cluster) else { return };
+        if blame == Blame::Convicted || self.is_owed(evidence) {
+            self.charge(Charge { about, evidence: evidence.clone(), blame });
+        }
+    }
+
+    /// Whether a tracker that says it has no such segment ought to have it: once a job has ended, or an attempt was
+    /// lost, an honest tracker drops them.
+    fn is_owed(&self, evidence: &Evidence) -> bool {
+        let Evidence::WrongSegment { vote, .. } = evidence else { return false };
+        let Ok(claim) = vote.peek() else { return false };
+        let attempt = self.jobs.get(&claim.attempt.task.job).and_then(|job| job.attempt(claim.attempt));
+        attempt.and_then(|attempt| attempt.vote()).is_some_and(|kept| kept.signed == *vote)
+    }
+
+    fn complain(&mut self, reporter: TrackerId, report: &Signed<Request>, about: TrackerId, attempt: AttemptId) {
+        let Some(job) = self.jobs.get_mut(&attempt.task.job) else { return };
+        let charge = job.complain(&self.workforce, reporter, report, about, attempt);
+        self.close(attempt.task.job);
+        if let Some(charge) = charge {
+            self.charge(charge);
+        }
+    }
+
+    /// A reader cannot reach a tracker: that is nobody's fault, but its output may have to be made again.
+    fn miss(&mut self, reporter: TrackerId, about: TrackerId, attempt: AttemptId) {
+        let Some(job) = self.jobs.get_mut(&attempt.task.job) else { return };
+        job.miss(&self.workforce, reporter, about, attempt);
+        self.close(attempt.task.job);
+    }
+
+    fn stray_vote(&mut self, signed: &Signed<Vote>) {
+        let Some((vote, kept)) = self.read_vote(signed, "") else { return };
+        let Some(job) = self.jobs.get(&vote.attempt.task.job) else { return };
+        let attempt = job.attempt(vote.attempt).filter(|attempt| attempt.tracker == vote.tracker);
+        let charge = attempt.and_then(|attempt| two_votes(vote.tracker, attempt.vote()?, &kept));
+        if let Some(charge) = charge {
+            self.charge(charge);
+        }
+    }
+
+    /// Reads a vote of a tracker of this cluster on a live job as specified. Anything else is no vote.
+    pub(crate) fn read_vote(&self, signed: &Signed<Vote>, message: &str) -> Option<(Vote, KeptVote)> {
+        let claim = signed.peek().ok()?;
+        let key = self.workforce.tracker(claim.tracker)?.key;
+        let vote = signed.verify(&key).ok()?.into_inner();
+        let job = self.jobs.get(&vote.attempt.task.job)?;
+        let fits = match (&vote.ballot, vote.attempt.task.stage) {
+            (Ballot::Map { .. }, stage) => stage == Stage::Map,
+            (Ballot::Reduce { .. }, stage) => stage == Stage::Reduce,
+            (Ballot::Failed { .. }, _) => true,
+        };
+        let is_ours = vote.cluster == self.cluster_id && vote.specification == job.digest;
+        if !fits || !is_ours || vote.ballot.check().is_err() {
+            return None;
+        }
+        let kept = KeptVote::new(signed, &vote.ballot, message);
+        Some((vote, kept))
+    }
+
+    /// Ends every job that is to end.
+    pub(crate) fn close_ended(&mut self) {
+        let ended: Vec<JobId> = self.jobs.values().filter(|job| job.ending.is_some()).map(|job| job.id).collect();
+        ended.into_iter().for_each(|id| self.close(id));
+    }
+}
+
+impl Job {
+    /// Notes a complaint of a tracker that works for the job about the output of another.
+    fn complain(
+        &mut self,
+        workforce: &Workforce,
+        reporter: TrackerId,
+        report: &Signed<Request>,
+        about: TrackerId,
+        id: AttemptId,
+    ) -> Option<Charge> {
+        let f = self.f();
+        if !self.miss(workforce, reporter, about, id) {
+            return None;
+        }
+        let reports = self.complaints.add(about, workforce.domain(reporter), report, f)?;
+        let evidence = Evidence::Complaints { about, reports, f };
+        Some(Charge { about, evidence, blame: Blame::Suspected })
+    }
+
+    /// Notes that a reader has no use for the output of an attempt; whether the reader may say so, and it is one that
+    /// voted.
+    fn miss(&mut self, workforce: &Workforce, reporter: TrackerId, about: TrackerId, id: AttemptId) -> bool {
+        if reporter == about || !self.participants.contains(&reporter) || !workforce.is_fit(reporter) {
+            return false;
+        }
+        let voted = |attempt: &&mut Attempt| attempt.tracker == about && attempt.vote().is_some();
+        let Some(attempt) = self.attempt_mut(id).filter(voted) else { return false };
+        attempt.is_complained = true;
+        if id.task.stage == Stage::Map {
+            self.check_served(workforce, id.task.index);
+        }
+        true
+    }
+}

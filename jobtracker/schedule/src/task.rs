@@ -1,0 +1,248 @@
+//! One task: its attempts, their votes, and what the votes decide.
+//!
+//! * **T-1** Attempts that voted or may still vote are in distinct domains, for ever: only an attempt that will never
+//!   count (lost, declined) gives its domain back.
+//! * **T-2** There are at most 2f + 1 of them.
+//! * **T-3** A verdict is f + 1 equal ballots.
+//!
+//! Once a map task is agreed, its bytes may vanish with the trackers that have them. Attempts that only bring the bytes
+//! back (`is_rerun`) decide nothing, and none of the rules above is about them.
+
+use crate::bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut};
+use quorate_protocol::{
+    digest::Digest,
+    ids::{OrderedTime, TrackerId},
+    query::Standing,
+    sign::Signed,
+    vote::{Ballot, Vote},
+};
+use serde::{Deserialize, Serialize};
+
+/// A vote that counts, as it is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct KeptVote {
+    /// The tracker's statement.
+    pub(crate) signed: Signed<Vote>,
+    /// Digest of its ballot.
+    pub(crate) ballot: Digest,
+    /// The user program's message, when the ballot is a failure.
+    pub(crate) message: String,
+}
+
+impl KeptVote {
+    /// Keeps a verified vote.
+    pub(crate) fn new(signed: &Signed<Vote>, ballot: &Ballot, message: &str) -> Self {
+        let message = match ballot {
+            Ballot::Failed { .. } => cut(message),
+            Ballot::Map { .. } | Ballot::Reduce { .. } => String::new(),
+        };
+        Self { signed: signed.clone(), ballot: ballot.digest(), message }
+    }
+}
+
+/// How an attempt stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum AttemptState {
+    /// It runs, in time.
+    Running,
+    /// It runs, and made no progress for too long. Its vote still counts.
+    Overdue {
+        /// Since when.
+        since: OrderedTime,
+    },
+    /// It voted.
+    Voted(Box<KeptVote>),
+    /// It will never vote: its tracker went away or gave no answer.
+    Lost(String),
+    /// Its tracker could not run it.
+    Declined(String),
+    /// Its task was decided without it. A vote that comes late is still looked at.
+    Cancelled,
+}
+
+/// One execution of the task.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Attempt {
+    pub(crate) tracker: TrackerId,
+    pub(crate) started: OrderedTime,
+    /// When its units last grew.
+    pub(crate) progressed: OrderedTime,
+    pub(crate) units: u64,
+    /// It is overdue at this time whatever progress it claims.
+    pub(crate) limit: Option<OrderedTime>,
+    /// When it must next be looked at, while it runs.
+    pub(crate) alarm: OrderedTime,
+    /// Whether it only brings back the bytes of an agreed task.
+    pub(crate) is_rerun: bool,
+    /// Whether a reader complained about its bytes.
+    pub(crate) is_complained: bool,
+    pub(crate) state: AttemptState,
+}
+
+impl Attempt {
+    /// Whether it holds a slot.
+    pub(crate) fn is_active(&self) -> bool {
+        match self.state {
+            AttemptState::Running | AttemptState::Overdue { .. } => true,
+            AttemptState::Voted(_) | AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Cancelled => {
+                false
+            }
+        }
+    }
+    /// Its vote.
+    pub(crate) fn vote(&self) -> Option<&KeptVote> {
+        match &self.state {
+            AttemptState::Voted(vote) => Some(vote),
+            AttemptState::Running
+            | AttemptState::Overdue { .. }
+            | AttemptState::Lost(_)
+            | AttemptState::Declined(_)
+            | AttemptState::Cancelled => None,
+        }
+    }
+    /// Whether it voted, or may still, and so keeps its domain.
+    pub(crate) fn keeps_domain(&self) -> bool {
+        match self.state {
+            AttemptState::Running | AttemptState::Overdue { .. } | AttemptState::Voted(_) | AttemptState::Cancelled => {
+                true
+            }
+            AttemptState::Lost(_) | AttemptState::Declined(_) => false,
+        }
+    }
+}
+
+/// Attempts of an undecided task, counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Tally {
+    /// Votes.
+    pub(crate) voted: u32,
+    /// Attempts that run in time.
+    pub(crate) running: u32,
+    /// Attempts that run and are overdue.
+    pub(crate) overdue: u32,
+    /// The most votes for one ballot.
+    pub(crate) best: u32,
+    /// Whether two votes differ.
+    pub(crate) differs: bool,
+}
+
+/// A task.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Task {
+    /// Every attempt ever started; an attempt's number is its place.
+    pub(crate) attempts: Vec<Attempt>,
+    /// The agreed ballot's digest.
+    pub(crate) agreed: Option<Digest>,
+    /// Whether it did not go smoothly.
+    pub(crate) is_disputed: bool,
+    /// Whether it is agreed and nobody is left to serve its bytes.
+    pub(crate) is_lacking: bool,
+    /// How often it was found lacking.
+    pub(crate) reruns: u16,
+}
+
+impl Task {
+    /// Counts the attempts that decide.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for attempt in self.attempts.iter().filter(|attempt| !attempt.is_rerun) {
+            match &attempt.state {
+                AttemptState::Running => tally.running += 1,
+                AttemptState::Overdue { .. } => tally.overdue += 1,
+                AttemptState::Voted(vote) => {
+                    let equal = self.votes_for(vote.ballot).count() as u32;
+                    tally.voted += 1;
+                    tally.best = tally.best.max(equal);
+                }
+                AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Cancelled => {}
+            }
+        }
+        tally.differs = tally.best < tally.voted;
+        tally
+    }
+
+    /// The attempts that decide and voted for this ballot, with their numbers.
+    pub(crate) fn votes_for(&self, ballot: Digest) -> impl Iterator<Item = (u16, &Attempt, &KeptVote)> {
+        let votes = self.attempts.iter().enumerate().filter(|(_, attempt)| !attempt.is_rerun);
+        votes.filter_map(move |(number, attempt)| {
+            let vote = attempt.vote().filter(|vote| vote.ballot == ballot)?;
+            Some((number as u16, attempt, vote))
+        })
+    }
+
+    /// The ballot that f + 1 votes agree on.
+    pub(crate) fn quorum(&self, f: u32) -> Option<Digest> {
+        let ballots = self.attempts.iter().filter(|attempt| !attempt.is_rerun).filter_map(Attempt::vote);
+        ballots.map(|vote| vote.ballot).find(|ballot| self.votes_for(*ballot).count() as u32 > f)
+    }
+
+    /// How many more attempts it wants: as many as could complete a quorum with those that run in time, within its
+    /// 2f + 1 places. Each mismatch and each overdue attempt so asks for one more.
+    pub(crate) fn wanted(&self, f: u32) -> u32 {
+        if self.agreed.is_some() {
+            let is_coming = self.attempts.iter().any(|attempt| attempt.is_rerun && attempt.is_active());
+            return u32::from(self.is_lacking && !is_coming);
+        }
+        let tally = self.tally();
+        let missing = (f + 1).saturating_sub(tally.best).saturating_sub(tally.running);
+        missing.min(self.room(f, &tally))
+    }
+    fn room(&self, f: u32, tally: &Tally) -> u32 {
+        (2 * f + 1).saturating_sub(tally.voted + tally.running + tally.overdue)
+    }
+
+    /// Whether what it wants are not its first attempts.
+    pub(crate) fn is_urgent(&self, f: u32) -> bool {
+        self.attempts.len() as u64 > u64::from(f)
+            || self.attempts.iter().any(|attempt| !attempt.keeps_domain())
+            || self.tally().differs
+    }
+
+    /// Whether a quorum is out of reach with all 2f + 1 votes there.
+    pub(crate) fn is_undecidable(&self, f: u32) -> bool {
+        self.agreed.is_none() && self.tally().voted > 2 * f && self.quorum(f).is_none()
+    }
+
+    /// Trackers that lost or declined it, or gave bytes that nobody could use.
+    pub(crate) fn spoiled(&self) -> Vec<TrackerId> {
+        let spoiled = self.attempts.iter().filter(|attempt| !attempt.keeps_domain() || attempt.is_complained);
+        spoiled.map(|attempt| attempt.tracker).collect()
+    }
+
+    /// Why no further attempt would help, once it was lost or declined too often.
+    pub(crate) fn hopeless(&self, f: u32) -> Option<String> {
+        let (mut losses, mut declines, mut last) = (0, 0, "");
+        for attempt in &self.attempts {
+            match &attempt.state {
+                AttemptState::Lost(reason) => (losses, last) = (losses + 1, reason),
+                AttemptState::Declined(reason) => (declines, last) = (declines + 1, reason),
+                AttemptState::Running
+                | AttemptState::Overdue { .. }
+                | AttemptState::Voted(_)
+                | AttemptState::Cancelled => {}
+            }
+        }
+        if declines >= DECLINES_PER_PLACE_MAX * (2 * f as usize + 1) {
+            return Some(format!("trackers could not run it {declines} times; the last said: {last}"));
+        }
+        (losses >= LOSSES_MAX).then(|| format!("its attempts were lost {losses} times; the last: {last}"))
+    }
+
+    /// How an attempt stands, for people.
+    pub(crate) fn standing(&self, attempt: &Attempt) -> Standing {
+        match &attempt.state {
+            AttemptState::Running => Standing::Running,
+            AttemptState::Overdue { .. } => Standing::Overdue,
+            AttemptState::Voted(vote) => {
+                let text = vote.ballot.short();
+                match self.agreed {
+                    None => Standing::Voted(text),
+                    Some(agreed) if agreed == vote.ballot => Standing::Agreed(text),
+                    Some(_) => Standing::Outvoted(text),
+                }
+            }
+            AttemptState::Lost(reason) | AttemptState::Declined(reason) => Standing::Lost(reason.clone()),
+            AttemptState::Cancelled => Standing::Cancelled,
+        }
+    }
+}

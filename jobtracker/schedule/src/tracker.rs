@@ -1,0 +1,282 @@
+//! One tracker as the scheduler knows it: its registration, what it runs, what waits for it, and what is held against it.
+
+use crate::{
+    bounds::{DIRECTIVES_CLOGGED, EVIDENCE_BYTES_MAX},
+    pool::Load,
+    workforce::DomainIndex,
+};
+use quorate_protocol::{
+    canonical,
+    command::Registration,
+    evidence::Evidence,
+    ids::{AttemptId, OrderedTime, ReplicaId, Stage, TrackerId},
+    job::Directive,
+    limits::{DIRECTIVES_MAX, EVIDENCE_PER_TRACKER_MAX},
+    query::Blame,
+    sign::PublicKey,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Directives that were not acknowledged yet, numbered without gaps.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Directives {
+    first: u64,
+    waiting: VecDeque<Directive>,
+}
+
+impl Directives {
+    /// Appends one. Beyond [`DIRECTIVES_MAX`] it is forgotten: only a tracker that stopped listening lets so many pile
+    /// up, and what is lost then is the wish to free its disk.
+    pub(crate) fn push(&mut self, directive: Directive) {
+        if self.waiting.len() < DIRECTIVES_MAX {
+            self.waiting.push_back(directive);
+        }
+    }
+    /// Forgets those below a number.
+    pub(crate) fn acknowledge(&mut self, below: u64) {
+        while self.first < below && self.waiting.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+    /// Those from a number on.
+    pub(crate) fn from(&self, from: u64, max: usize) -> Vec<(u64, Directive)> {
+        let skip = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let numbered = (self.first..).zip(&self.waiting).skip(skip).take(max);
+        numbered.map(|(number, directive)| (number, directive.clone())).collect()
+    }
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+    /// Numbers anew from 0 for a new process, which knows of no attempt but still has the old one's disk.
+    fn restart(&mut self) {
+        self.first = 0;
+        self.waiting.retain(|directive| match directive {
+            Directive::JobEnded { .. } | Directive::DropChunks(_) => true,
+            Directive::Start { .. } | Directive::Cancel { .. } => false,
+        });
+    }
+}
+
+/// Evidence kept against a tracker, bounded in number and bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The most that any evidence showed.
+    pub(crate) blame: Blame,
+    /// The evidence.
+    pub(crate) kept: Vec<Evidence>,
+    bytes: usize,
+}
+
+impl Record {
+    /// Adds evidence that shows `blame`. The first proof takes the place of suspicions when there is no room.
+    pub(crate) fn add(&mut self, evidence: Evidence, blame: Blame) {
+        let is_first_of_its_weight = blame > self.blame;
+        self.blame = self.blame.max(blame);
+        if self.kept.contains(&evidence) {
+            return;
+        }
+        let size = canonical::encode(&evidence).len();
+        let fits = |kept: usize, bytes: usize| {
+            kept < EVIDENCE_PER_TRACKER_MAX && bytes.saturating_add(size) <= EVIDENCE_BYTES_MAX
+        };
+        if is_first_of_its_weight && !fits(self.kept.len(), self.bytes) {
+            self.kept.clear();
+            self.bytes = 0;
+        }
+        if is_first_of_its_weight || fits(self.kept.len(), self.bytes) {
+            self.bytes = self.bytes.saturating_add(size);
+            self.kept.push(evidence);
+        }
+    }
+}
+
+/// A tracker of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Tracker {
+    pub(crate) id: TrackerId,
+    pub(crate) domain: DomainIndex,
+    pub(crate) key: PublicKey,
+    /// What it last registered.
+    pub(crate) registration: Option<Registration>,
+    /// Whether it is there.
+    pub(crate) live: bool,
+    /// Replicas that miss it since it was last there.
+    pub(crate) absent: BTreeSet<ReplicaId>,
+    pub(crate) directives: Directives,
+    pub(crate) record: Record,
+    /// Whether its latest word on an attempt is that it was overdue.
+    pub(crate) is_tardy: bool,
+    pub(crate) overdue: u64,
+    pub(crate) agreed: u64,
+    pub(crate) outvoted: u64,
+    running_maps: BTreeSet<AttemptId>,
+    running_reduces: BTreeSet<AttemptId>,
+}
+
+/// What a tracker offers, as the pools keep it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Offer {
+    pub(crate) target: String,
+    pub(crate) stage: Stage,
+    /// Its load when a slot is free.
+    pub(crate) load: Option<Load>,
+}
+
+impl Tracker {
+    /// One that never registered.
+    pub(crate) fn new(id: TrackerId, domain: DomainIndex, key: PublicKey) -> Self {
+        Self {
+            id,
+            domain,
+            key,
+            registration: None,
+            live: false,
+            absent: BTreeSet::new(),
+            directives: Directives::default(),
+            record: Record::default(),
+            is_tardy: false,
+            overdue: 0,
+            agreed: 0,
+            outvoted: 0,
+            running_maps: BTreeSet::new(),
+            running_reduces: BTreeSet::new(),
+        }
+    }
+
+    /// Takes over a registration; the attempts of an older process must have been lost before.
+    pub(crate) fn register(&mut self, registration: &Registration) {
+        match &mut self.registration {
+            Some(old) if old.incarnation == registration.incarnation => old.address.clone_from(&registration.address),
+            _ => {
+                assert!(self.running_count() == 0, "a new process runs none of the old one's attempts");
+                self.directives.restart();
+                self.registration = Some(registration.clone());
+            }
+        }
+        self.is_back();
+    }
+
+    /// It was heard of.
+    pub(crate) fn is_back(&mut self) {
+        self.live = true;
+        self.absent.clear();
+    }
+
+    /// The number of its process, when it ever registered.
+    pub(crate) fn incarnation(&self) -> Option<u64> {
+        self.registration.as_ref().map(|registration| registration.incarnation)
+    }
+
+    /// Attempts that hold one of its slots.
+    pub(crate) fn running(&self, stage: Stage) -> &BTreeSet<AttemptId> {
+        match stage {
+            Stage::Map => &self.running_maps,
+            Stage::Reduce => &self.running_reduces,
+        }
+    }
+    /// As [`Tracker::running`].
+    pub(crate) fn running_mut(&mut self, stage: Stage) -> &mut BTreeSet<AttemptId> {
+        match stage {
+            Stage::Map => &mut self.running_maps,
+            Stage::Reduce => &mut self.running_reduces,
+        }
+    }
+    fn running_count(&self) -> usize {
+        self.running_maps.len() + self.running_reduces.len()
+    }
+
+    /// Its slots for a stage.
+    pub(crate) fn slots(&self, stage: Stage) -> u16 {
+        self.registration.as_ref().map_or(0, |registration| match stage {
+            Stage::Map => registration.map_slots,
+            Stage::Reduce => registration.reduce_slots,
+        })
+    }
+
+    /// Whether it may be given work, now or when a slot is free.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.live && self.record.blame != Blame::Convicted
+    }
+
+    /// Its load, when it has a free slot.
+    pub(crate) fn load(&self, stage: Stage) -> Option<Load> {
+        let used = self.running(stage).len();
+        let is_free =
+            self.is_fit() && used < usize::from(self.slots(stage)) && self.directives.len() < DIRECTIVES_CLOGGED;
+        let rank = u8::from(self.is_tardy || self.record.blame != Blame::None);
+        is_free.then_some(Load { rank, used: u16::try_from(used).unwrap_or(u16::MAX) })
+    }
+
+    /// What it offers to the pools.
+    pub(crate) fn offers(&self) -> Vec<Offer> {
+        let Some(registration) = self.registration.as_ref().filter(|_| self.is_fit()) else { return Vec::new() };
+        let stages = [Stage::Map, Stage::Reduce].into_iter().filter(|stage| self.slots(*stage) > 0);
+        let offer = |target: &str, stage| Offer { target: target.to_owned(), stage, load: self.load(stage) };
+        let mut offers = Vec::with_capacity(4);
+        for stage in stages {
+            offers.push(offer("", stage));
+            if !registration.target.is_empty() {
+                offers.push(offer(&registration.target, stage));
+            }
+        }
+        offers
+    }
+}
+
+/// When an attempt must next be looked at.
+pub(crate) type Alarm = (OrderedTime, AttemptId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_protocol::{digest::Digest, ids::JobId, sign::Signed, vote::Served};
+
+    fn ended(n: u64) -> Directive {
+        Directive::JobEnded { job: JobId::new(n), publish: Vec::new(), keep_segments: false }
+    }
+
+    #[test]
+    fn directives_keep_their_numbers_until_acknowledged() {
+        let mut directives = Directives::default();
+        (0..4).for_each(|n| directives.push(ended(n)));
+        directives.acknowledge(2);
+        assert_eq!(directives.from(0, 9), [(2, ended(2)), (3, ended(3))]);
+        assert_eq!(directives.from(3, 9), [(3, ended(3))]);
+        assert_eq!(directives.from(2, 1), [(2, ended(2))]);
+        directives.acknowledge(u64::MAX);
+        directives.push(ended(9));
+        assert_eq!(directives.from(0, 9), [(4, ended(9))]);
+        directives.restart();
+        assert_eq!(directives.from(0, 9), [(0, ended(9))]);
+    }
+
+    #[test]
+    fn directives_are_bounded() {
+        let mut directives = Directives::default();
+        (0..=DIRECTIVES_MAX as u64).for_each(|n| directives.push(ended(n)));
+        assert_eq!(directives.len(), DIRECTIVES_MAX);
+    }
+
+    #[test]
+    fn a_proof_finds_room_among_suspicions() {
+        let key = quorate_protocol::sign::SecretKey::from_seed([1; 32]);
+        let evidence = |n: u8| {
+            let subject = quorate_protocol::vote::Subject::Chunk(quorate_protocol::digest::ChunkId(Digest::of(&[n])));
+            let served = Served {
+                cluster: Digest::of(b""),
+                tracker: TrackerId::new(0),
+                subject,
+                sent: Some((Digest::of(b""), 0)),
+            };
+            Evidence::WrongChunk(Signed::seal(&served, &key))
+        };
+        let mut record = Record::default();
+        (0..=EVIDENCE_PER_TRACKER_MAX as u8).for_each(|n| record.add(evidence(n), Blame::Suspected));
+        record.add(evidence(0), Blame::Suspected);
+        assert_eq!(record.kept.len(), EVIDENCE_PER_TRACKER_MAX);
+        record.add(evidence(200), Blame::Convicted);
+        assert_eq!((record.blame, record.kept), (Blame::Convicted, vec![evidence(200)]));
+    }
+}

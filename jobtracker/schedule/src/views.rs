@@ -1,0 +1,185 @@
+//! Answers to questions.
+
+use crate::{Scheduler, bounds::ANSWER_BYTES_MAX, job::Job, tracker::Tracker, workforce::Workforce};
+use quorate_protocol::{
+    canonical,
+    command::Refusal,
+    ids::{AttemptId, JobId, Stage, TaskId, TrackerId},
+    job::JobPlan,
+    limits,
+    query::{Answer, Dispute, JobState, JobSummary, JobView, Question, TrackerView},
+    sign::Signed,
+    vote::Vote,
+};
+use serde::Serialize;
+
+impl Scheduler {
+    /// Answers a question; changes nothing.
+    pub fn ask(&self, question: &Question) -> Answer {
+        let answer = match question {
+            Question::Jobs => Ok(Answer::Jobs(self.summaries())),
+            Question::Job(id) => self.job_view(*id).map(|view| Answer::Job(Box::new(view))),
+            Question::Plan(id) => self.plan(*id).map(|plan| Answer::Plan(Box::new(plan))),
+            Question::Trackers => {
+                let views = self.workforce.trackers().map(|tracker| tracker.view(&self.workforce));
+                Ok(Answer::Trackers(views.collect()))
+            }
+            Question::List(path) => self.namespace.list(path).map(Answer::List),
+            Question::File(path) => match self.namespace.file(path) {
+                Some(file) => Ok(Answer::File(Box::new(file.clone()))),
+                None if self.namespace.exists(path) => Err(Refusal::IsFolder(path.to_string())),
+                None => Err(Refusal::NotFound(path.to_string())),
+            },
+            Question::Files(path) => self.files(path),
+            Question::Votes(task) => self.votes(*task).map(|votes| Answer::Votes(fitting(votes))),
+            Question::Evidence(id) => self.evidence(*id),
+        };
+        let fits = |answer: &Answer| canonical::encode(answer).len() <= ANSWER_BYTES_MAX;
+        match answer {
+            Ok(answer) if fits(&answer) => answer,
+            Ok(_) => Answer::Refused(Refusal::Full("the answer is too long to be sent".to_owned())),
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    fn summaries(&self) -> Vec<JobSummary> {
+        let live = self.jobs.values().map(|job| job.summary(&self.workforce, job.state(&self.workforce)));
+        let mut all: Vec<_> = live.chain(self.ended.values().map(|ended| ended.view.summary.clone())).collect();
+        all.sort_by_key(|summary| std::cmp::Reverse(summary.job));
+        all
+    }
+
+    fn job_view(&self, id: JobId) -> Result<JobView, Refusal> {
+        match (self.jobs.get(&id), self.ended.get(&id)) {
+            (Some(job), _) => Ok(job.view(&self.workforce, job.state(&self.workforce))),
+            (None, Some(ended)) => Ok(ended.view.clone()),
+            (None, None) => Err(Refusal::NotFound(id.to_string())),
+        }
+    }
+
+    fn plan(&self, id: JobId) -> Result<JobPlan, Refusal> {
+        let job = self.jobs.get(&id).ok_or_else(|| Refusal::NotFound(format!("the plan of {id}")))?;
+        Ok(JobPlan {
+            job: id,
+            digest: job.digest,
+            specification: job.specification.clone(),
+            files: job.files.clone(),
+            maps: job.maps.all.len() as u32,
+        })
+    }
+
+    fn files(&self, path: &quorate_protocol::file::Path) -> Result<Answer, Refusal> {
+        let found = self.namespace.files(path).take(limits::FILES_PER_COMMAND_MAX + 1);
+        let files: Vec<_> = found.map(|(path, file)| (path.clone(), file.clone())).collect();
+        if files.is_empty() && path.as_str() != "/" {
+            return Err(Refusal::NotFound(path.to_string()));
+        }
+        if files.len() > limits::FILES_PER_COMMAND_MAX {
+            return Err(Refusal::Full(format!("{path} has more than {} files", limits::FILES_PER_COMMAND_MAX)));
+        }
+        Ok(Answer::Files(files))
+    }
+
+    fn votes(&self, id: TaskId) -> Result<Vec<Signed<Vote>>, Refusal> {
+        if let Some(task) = self.jobs.get(&id.job).and_then(|job| job.task(id)) {
+            return Ok(task.votes());
+        }
+        let kept = self.ended.get(&id.job).map(|ended| ended.votes.get(&id).cloned().unwrap_or_default());
+        kept.ok_or_else(|| Refusal::NotFound(id.to_string()))
+    }
+
+    fn evidence(&self, id: TrackerId) -> Result<Answer, Refusal> {
+        let tracker = self.workforce.tracker(id).ok_or_else(|| Refusal::NotFound(id.to_string()))?;
+        Ok(Answer::Evidence(fitting(tracker.record.kept.clone())))
+    }
+}
+
+/// The first of these that one answer has room for.
+fn fitting<T: Serialize>(all: Vec<T>) -> Vec<T> {
+    let mut room = ANSWER_BYTES_MAX - 64;
+    let fits = |item: &T| {
+        room = room.checked_sub(canonical::encode(item).len())?;
+        Some(())
+    };
+    let count = all.iter().map_while(fits).count();
+    all.into_iter().take(count).collect()
+}
+
+impl Tracker {
+    fn view(&self, workforce: &Workforce) -> TrackerView {
+        let used = |stage| u16::try_from(self.running(stage).len()).unwrap_or(u16::MAX);
+        TrackerView {
+            id: self.id,
+            domain: workforce.domain_label(self).clone(),
+            address: self.registration.as_ref().map_or(String::new(), |registration| registration.address.clone()),
+            live: self.live,
+            map_slots: (used(Stage::Map), self.slots(Stage::Map)),
+            reduce_slots: (used(Stage::Reduce), self.slots(Stage::Reduce)),
+            blame: self.record.blame,
+            evidence: self.record.kept.len() as u32,
+            overdue: self.overdue,
+            agreed: self.agreed,
+            outvoted: self.outvoted,
+        }
+    }
+}
+
+impl Job {
+    /// How the job stands while it lives.
+    fn state(&self, workforce: &Workforce) -> JobState {
+        match self.stuck {
+            Some(task) => JobState::Waiting(self.lack(workforce, task)),
+            None => JobState::Running,
+        }
+    }
+
+    fn lack(&self, workforce: &Workforce, task: TaskId) -> String {
+        let (needed, have) = (self.f() + 1, workforce.live_domains(&self.target));
+        if have < needed as usize {
+            return format!(
+                "{task} needs a tracker in one more failure domain: f + 1 = {needed} live domains needed, {have} \
+                 there; waiting"
+            );
+        }
+        format!(
+            "{task} needs a tracker in one more failure domain: {have} live domains there, and each has an attempt of \
+             it already; waiting"
+        )
+    }
+
+    fn summary(&self, workforce: &Workforce, state: JobState) -> JobSummary {
+        let count = |stage| (self.tasks(stage).agreed, self.tasks(stage).all.len() as u32);
+        JobSummary {
+            job: self.id,
+            name: self.specification.name.clone(),
+            state,
+            submitted: self.submitted,
+            until: workforce.now,
+            f: self.f(),
+            maps: count(Stage::Map),
+            reduces: count(Stage::Reduce),
+        }
+    }
+
+    /// The job in full.
+    pub(crate) fn view(&self, workforce: &Workforce, state: JobState) -> JobView {
+        JobView {
+            summary: self.summary(workforce, state),
+            output: self.specification.output.clone(),
+            attempts: self.attempts,
+            cost: self.cost,
+            counters: self.counters.clone(),
+            disputes: self.disputes.iter().filter_map(|id| self.dispute_view(*id)).collect(),
+            disputed: self.disputed,
+        }
+    }
+
+    fn dispute_view(&self, id: TaskId) -> Option<Dispute> {
+        let task = self.task(id)?;
+        let numbered = (0u16..).zip(&task.attempts);
+        let attempts = numbered
+            .map(|(number, attempt)| (AttemptId { task: id, attempt: number }, attempt.tracker, task.standing(attempt)))
+            .collect();
+        Some(Dispute { task: id, attempts })
+    }
+}

@@ -1,0 +1,10 @@
+//! The scheduler driven by fake trackers through its public interface: commands in, directives and verdicts out.
+
+mod blame;
+mod chaos;
+mod deadlines;
+mod failures;
+mod jobs;
+mod replicas;
+mod verdicts;
+mod world;

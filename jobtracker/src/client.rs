@@ -1,0 +1,288 @@
+//! The client: how users, trackers and tools speak to the job tracker's replicas.
+//!
+//! A replica may lie, so an answer counts when `cluster.f + 1` distinct replicas signed the same one for the very bytes
+//! that were asked. Commands carry a session and a sequence number and are executed once, so a command whose answer was
+//! lost is sent again as the same bytes until the client's patience ends. Streams reconnect by themselves and go on
+//! where they were.
+
+mod error;
+mod follow;
+mod link;
+
+pub use error::ClientError;
+pub use follow::Following;
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use link::{Backoff, Call, Link};
+use quorate_protocol::{
+    canonical,
+    cluster::Cluster,
+    command::{Command, Envelope, Refusal, Request, Sender},
+    digest::Digest,
+    evidence::Evidence,
+    file::{File, Path},
+    ids::{JobId, TaskId, TrackerId},
+    job::{Directive, JobPlan, MapVerdict, Specification},
+    limits,
+    query::{Answer, Entry, JobSummary, JobView, Question, TrackerView, question_digest},
+    sign::{SecretKey, Signed},
+    vote::Vote,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{sync::Mutex, time::Instant};
+
+/// How long a client tries before it says that the job tracker is not there.
+const PATIENCE_DEFAULT: Duration = Duration::from_secs(30);
+/// Patience beyond this is cut, so that a deadline never overflows.
+const PATIENCE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Speaks to the replicas in the name of one sender. Clones share the session and the connections.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    patience: Duration,
+}
+
+struct Shared {
+    cluster: Arc<Cluster>,
+    /// [`Cluster::id`], computed once.
+    id: Digest,
+    sender: Sender,
+    key: SecretKey,
+    /// Locked while a command is in flight: a session has one at a time, so that a replica never executes a later one
+    /// first and calls the earlier one stale.
+    numbers: Mutex<Numbers>,
+    links: Vec<Arc<Link>>,
+}
+
+/// The numbers of the last command.
+struct Numbers {
+    session: u64,
+    sequence: u64,
+}
+
+/// A session number above those of earlier processes of the sender, as the replicas want it, and unlike those of
+/// processes that start at the same moment: nanoseconds with 16 random bits in the last place.
+pub(crate) fn new_session() -> u64 {
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    match getrandom::u32() {
+        Ok(random) => nanoseconds & !0xffff | u64::from(random & 0xffff),
+        Err(_) => nanoseconds,
+    }
+}
+
+impl Client {
+    /// A client of a cluster. Connections are made when they are needed.
+    pub fn new(cluster: Arc<Cluster>, sender: Sender, key: SecretKey) -> Self {
+        let id = cluster.id();
+        let links = cluster.replicas.iter().map(|member| Arc::new(Link::new(member.clone(), id))).collect();
+        let numbers = Mutex::new(Numbers { session: new_session(), sequence: 0 });
+        let shared = Shared { cluster, id, sender, key, numbers, links };
+        Self { shared: Arc::new(shared), patience: PATIENCE_DEFAULT }
+    }
+
+    /// The same client with another patience: how long a command or question is tried before
+    /// [`ClientError::Unreachable`]. The default is 30 s.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience.min(PATIENCE_MAX);
+        self
+    }
+
+    /// The cluster's configuration.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.shared.cluster
+    }
+    /// In whose name it speaks.
+    pub fn sender(&self) -> Sender {
+        self.shared.sender
+    }
+    /// The key it signs with.
+    pub fn key(&self) -> &SecretKey {
+        &self.shared.key
+    }
+
+    /// Has a command ordered and executed, once. Returns when `f + 1` replicas say that it is.
+    ///
+    /// # Errors
+    /// [`ClientError`]. After [`ClientError::Unreachable`] it is unknown whether the command was executed.
+    pub async fn submit(&self, command: Command) -> Result<Answer, ClientError> {
+        let mut numbers = self.shared.numbers.lock().await;
+        // Counted before it is sent: a caller that gives up half-way must not leave the number to another command.
+        numbers.sequence += 1;
+        let Shared { id, sender, key, .. } = &*self.shared;
+        let Numbers { session, sequence } = *numbers;
+        let request = Request { cluster: *id, sender: *sender, session, sequence, command };
+        let encoded = canonical::encode(&request);
+        within(encoded.len(), limits::COMMAND_BYTES_MAX)?;
+        let envelope = Envelope { sender: *sender, request: Signed::seal_bytes(encoded, key) };
+        let result = self.agreed(Call::Submit, canonical::encode(&envelope)).await;
+        if let Err(ClientError::Refused(Refusal::Stale)) = result {
+            // The replicas have forgotten this session for newer ones. Whether the command was executed before that is
+            // the caller's to find out; the next one starts afresh.
+            *numbers = Numbers { session: new_session(), sequence: 0 };
+        }
+        result
+    }
+
+    /// Asks what the executed state is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask(&self, question: Question) -> Result<Answer, ClientError> {
+        let bytes = canonical::encode(&question);
+        within(bytes.len(), limits::QUERY_BYTES_MAX)?;
+        self.agreed(Call::Ask, bytes).await
+    }
+
+    /// Follows the directives for a tracker from a number on. The stream ends only with an error.
+    pub fn directives(&self, tracker: TrackerId, incarnation: u64, from: u64) -> Following<Directive> {
+        follow::directives(&self.shared.links, self.quorum(), tracker, incarnation, from)
+    }
+
+    /// Follows the verdicts of a job's map stage from a position on. The stream ends only with an error:
+    /// [`ClientError::Rejected`] when there is no such job any more.
+    pub fn verdicts(&self, job: JobId, from: u64) -> Following<MapVerdict> {
+        follow::verdicts(&self.shared.links, self.quorum(), job, from)
+    }
+
+    /// Replicas that must say the same.
+    fn quorum(&self) -> usize {
+        self.shared.cluster.f as usize + 1
+    }
+
+    /// Calls all replicas until a quorum gave the same answer. Replicas that execute at different speeds may answer a
+    /// question differently for a moment: then all are asked again.
+    async fn agreed(&self, call: Call, bytes: Vec<u8>) -> Result<Answer, ClientError> {
+        let deadline = Instant::now() + self.patience;
+        let to = question_digest(&bytes);
+        let mut backoff = Backoff::default();
+        loop {
+            match self.round(call, &bytes, to, deadline).await {
+                Err(ClientError::Disagreement) if backoff.wait_until(deadline).await => {}
+                Ok(Answer::Refused(refusal)) => return Err(ClientError::Refused(refusal)),
+                result => return result,
+            }
+        }
+    }
+
+    async fn round(&self, call: Call, bytes: &[u8], to: Digest, deadline: Instant) -> Result<Answer, ClientError> {
+        let links = &self.shared.links;
+        let mut calls: FuturesUnordered<_> = links.iter().map(|link| link.call(call, bytes, to, deadline)).collect();
+        let mut answers: Vec<(Answer, usize)> = Vec::new();
+        let mut failed = 0;
+        while let Some(result) = calls.next().await {
+            match result {
+                Ok(answer) => {
+                    if count(&mut answers, &answer) >= self.quorum() {
+                        return Ok(answer);
+                    }
+                }
+                Err(error) => {
+                    failed += 1;
+                    if failed + self.quorum() > links.len() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Err(ClientError::Disagreement)
+    }
+}
+
+/// How many replicas gave this answer, the one at hand included.
+fn count(answers: &mut Vec<(Answer, usize)>, answer: &Answer) -> usize {
+    match answers.iter_mut().find(|(seen, _)| seen == answer) {
+        Some((_, times)) => {
+            *times += 1;
+            *times
+        }
+        None => {
+            answers.push((answer.clone(), 1));
+            1
+        }
+    }
+}
+
+fn within(got: usize, max: usize) -> Result<(), ClientError> {
+    if got <= max { Ok(()) } else { Err(ClientError::TooLong { got, max }) }
+}
+
+/// Takes the answer's content when it is of the kind asked for.
+macro_rules! expect {
+    ($answer:expr, $kind:ident) => {
+        match $answer {
+            Answer::$kind(content) => Ok(content),
+            _ => Err(ClientError::WrongKind { expected: stringify!($kind) }),
+        }
+    };
+}
+
+/// Commands and questions, one by one.
+///
+/// # Errors
+/// All as [`Client::submit`] and [`Client::ask`]: [`ClientError::Refused`] says what the job tracker has against it.
+impl Client {
+    /// Runs a job.
+    pub async fn submit_job(&self, specification: Specification) -> Result<JobId, ClientError> {
+        expect!(self.submit(Command::SubmitJob(Box::new(specification))).await?, Submitted)
+    }
+    /// Ends a job.
+    pub async fn kill(&self, job: JobId) -> Result<(), ClientError> {
+        self.done(Command::KillJob(job)).await
+    }
+    /// Makes files, all of them or none.
+    pub async fn create_files(&self, files: Vec<(Path, File)>) -> Result<(), ClientError> {
+        self.done(Command::CreateFiles(files)).await
+    }
+    /// Removes a file or, when `recursive`, a folder with all that is in it.
+    pub async fn remove(&self, path: Path, recursive: bool) -> Result<(), ClientError> {
+        self.done(Command::Remove { path, recursive }).await
+    }
+    /// All jobs, newest first.
+    pub async fn jobs(&self) -> Result<Vec<JobSummary>, ClientError> {
+        expect!(self.ask(Question::Jobs).await?, Jobs)
+    }
+    /// One job.
+    pub async fn job(&self, job: JobId) -> Result<JobView, ClientError> {
+        expect!(self.ask(Question::Job(job)).await?, Job).map(|view| *view)
+    }
+    /// What trackers need to run a job's tasks.
+    pub async fn plan(&self, job: JobId) -> Result<JobPlan, ClientError> {
+        expect!(self.ask(Question::Plan(job)).await?, Plan).map(|plan| *plan)
+    }
+    /// The trackers.
+    pub async fn trackers(&self) -> Result<Vec<TrackerView>, ClientError> {
+        expect!(self.ask(Question::Trackers).await?, Trackers)
+    }
+    /// A folder's entries, or the file itself.
+    pub async fn list(&self, path: &Path) -> Result<Vec<Entry>, ClientError> {
+        expect!(self.ask(Question::List(path.clone())).await?, List)
+    }
+    /// A file.
+    pub async fn file(&self, path: &Path) -> Result<File, ClientError> {
+        expect!(self.ask(Question::File(path.clone())).await?, File).map(|file| *file)
+    }
+    /// All files in a folder, or the file itself, in the order of their paths.
+    pub async fn files(&self, path: &Path) -> Result<Vec<(Path, File)>, ClientError> {
+        expect!(self.ask(Question::Files(path.clone())).await?, Files)
+    }
+    /// The votes of a task.
+    pub async fn votes(&self, task: TaskId) -> Result<Vec<Signed<Vote>>, ClientError> {
+        expect!(self.ask(Question::Votes(task)).await?, Votes)
+    }
+    /// What is held against a tracker.
+    pub async fn evidence(&self, tracker: TrackerId) -> Result<Vec<Evidence>, ClientError> {
+        expect!(self.ask(Question::Evidence(tracker)).await?, Evidence)
+    }
+
+    async fn done(&self, command: Command) -> Result<(), ClientError> {
+        match self.submit(command).await? {
+            Answer::Done => Ok(()),
+            _ => Err(ClientError::WrongKind { expected: "Done" }),
+        }
+    }
+}

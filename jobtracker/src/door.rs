@@ -1,0 +1,88 @@
+//! The door: who may come in. Nothing is ordered before its sender is known and its signature checked.
+
+use crate::order::ENVELOPE_EXTRA_BYTES_MAX;
+use quorate_protocol::{
+    canonical::{self, DecodeError},
+    cluster::Cluster,
+    command::{Envelope, Sender},
+    limits::COMMAND_BYTES_MAX,
+    sign::{PublicKey, Rejection},
+};
+use tonic::Status;
+
+/// The longest encoded envelope.
+pub(crate) const ENVELOPE_BYTES_MAX: usize = COMMAND_BYTES_MAX + ENVELOPE_EXTRA_BYTES_MAX;
+
+/// Why an envelope is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("the command is refused: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("{0} is not of this cluster")]
+    Stranger(String),
+    #[error(transparent)]
+    Forged(#[from] Rejection),
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        match &refused {
+            Refused::Malformed(_) => Status::invalid_argument(refused.to_string()),
+            Refused::Stranger(_) => Status::permission_denied(refused.to_string()),
+            Refused::Forged(_) => Status::unauthenticated(refused.to_string()),
+        }
+    }
+}
+
+/// Reads an envelope and checks that its sender belongs to the cluster and signed it. The request inside stays unread.
+pub(crate) fn admit(cluster: &Cluster, bytes: &[u8]) -> Result<Envelope, Refused> {
+    let envelope: Envelope = canonical::decode(bytes, ENVELOPE_BYTES_MAX)?;
+    envelope.request.verify_signature(&key_of(cluster, envelope.sender)?)?;
+    Ok(envelope)
+}
+
+fn key_of(cluster: &Cluster, sender: Sender) -> Result<PublicKey, Refused> {
+    let (key, name) = match sender {
+        Sender::Client(key) => (cluster.clients.contains(&key).then_some(key), format!("the client key {key}")),
+        Sender::Tracker(tracker) => (cluster.tracker(tracker).map(|member| member.key), tracker.to_string()),
+        Sender::Replica(replica) => (cluster.replica(replica).map(|member| member.key), replica.to_string()),
+    };
+    key.ok_or(Refused::Stranger(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Who, cluster, envelope, key};
+    use quorate_protocol::{
+        command::{Command, Request},
+        sign::Signed,
+    };
+
+    #[test]
+    fn members_come_in_and_strangers_and_forgers_do_not() {
+        let cluster = cluster("127.0.0.1:1");
+        let admit = |envelope: &Envelope| admit(&cluster, &canonical::encode(envelope)).map(|_| ());
+        assert_eq!(admit(&envelope(&cluster, Who::Client, 1, 1, Command::Tick)), Ok(()));
+        assert_eq!(admit(&envelope(&cluster, Who::Tracker, 1, 1, Command::Tick)), Ok(()));
+        let stranger = envelope(&cluster, Who::Stranger, 1, 1, Command::Tick);
+        assert!(matches!(admit(&stranger), Err(Refused::Stranger(_))));
+        let claimed = Envelope { sender: envelope(&cluster, Who::Tracker, 1, 1, Command::Tick).sender, ..stranger };
+        assert!(matches!(admit(&claimed), Err(Refused::Forged(_))));
+    }
+
+    #[test]
+    fn the_length_holds_at_the_bound_and_one_above() {
+        let cluster = cluster("127.0.0.1:1");
+        let sender = envelope(&cluster, Who::Tracker, 1, 1, Command::Tick).sender;
+        let of = |length: usize| {
+            let request = Signed::<Request>::seal_bytes(vec![7; length], &key(Who::Tracker));
+            canonical::encode(&Envelope { sender, request })
+        };
+        let bytes = of(ENVELOPE_BYTES_MAX - of(0).len() - 3);
+        assert_eq!(bytes.len(), ENVELOPE_BYTES_MAX);
+        assert!(admit(&cluster, &bytes).is_ok());
+        let bytes = of(ENVELOPE_BYTES_MAX - of(0).len() - 2);
+        assert!(matches!(admit(&cluster, &bytes), Err(Refused::Malformed(DecodeError::TooLong { .. }))));
+    }
+}
