@@ -19,9 +19,10 @@ use quorate_liars::Kind;
 use quorate_protocol::{
     ids::TrackerId,
     job::Program,
-    query::{Blame, JobView},
+    query::{Blame, JobFailure, JobState, JobView},
     vote::Counters,
 };
+use quorate_tasktracker::first_difference;
 use std::{
     env,
     io::{self, Write},
@@ -274,6 +275,14 @@ fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView]) -> Result
         println!("{}", report::totals(view));
     }
     runtime.block_on(async {
+        for view in views {
+            if let JobState::Failed(JobFailure::Undecidable { task }) = &view.summary.state {
+                match first_difference(&connection.client, *task).await {
+                    Ok(difference) => println!("first difference: {difference}"),
+                    Err(error) => println!("the first difference could not be found: {error}"),
+                }
+            }
+        }
         for tracker in connection.client.trackers().await?.iter().filter(|tracker| tracker.blame != Blame::None) {
             let evidence = connection.client.evidence(tracker.id).await?;
             let mut reasons: Vec<String> = evidence.iter().map(report::evidence).collect();

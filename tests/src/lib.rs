@@ -1,1 +1,12 @@
-//! End-to-end tests with real processes.
+//! What the end-to-end tests share: real inputs, independent references, and a cluster of real processes.
+//!
+//! Every test states three oracles: the output equals a reference that shares no code with the engine, byte for byte; the
+//! job ended; and exactly the guilty were blamed, with evidence that [`Evidence::check`] accepts from a third party.
+//!
+//! [`Evidence::check`]: quorate_protocol::evidence::Evidence::check
+
+pub mod oracle;
+pub mod processes;
+pub mod reference;
+
+pub use processes::Processes;

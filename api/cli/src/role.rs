@@ -11,7 +11,7 @@ use quorate_protocol::{
 };
 use quorate_tasktracker::{Programs, Tracker};
 use std::{fs, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{io::AsyncReadExt, net::TcpListener, signal::unix::SignalKind};
+use tokio::{net::TcpListener, signal::unix::SignalKind};
 
 /// What every role needs.
 #[derive(Args, Debug)]
@@ -97,9 +97,14 @@ pub(crate) async fn interrupted() -> Result<(), Failure> {
     }
 }
 
+/// Waits for the end of standard input, on a thread of its own: the runtime would wait for a read that it had begun.
 async fn stdin_ends() {
-    let mut byte = [0];
-    while tokio::io::stdin().read(&mut byte).await.is_ok_and(|read| read > 0) {}
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 /// Messages go to standard error; `QUORATE_LOG` says how many (`info`, `debug`, `quorate_tasktracker=debug`).

@@ -10,8 +10,8 @@
 
 use quorate::prelude::*;
 use std::{
-    collections::BinaryHeap,
     cmp::Reverse,
+    collections::BinaryHeap,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,

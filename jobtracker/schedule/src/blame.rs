@@ -119,21 +119,21 @@ impl Scheduler {
     }
 
     fn examine(&mut self, evidence: &Evidence) {
-        // B-2.
-        match evidence {
-            Evidence::TwoVotes(..) | Evidence::WrongSegment { .. } | Evidence::WrongChunk(_) => {}
-            Evidence::Outvoted { .. } | Evidence::Garbled { .. } | Evidence::Complaints { .. } => return,
-        }
         let Ok((about, blame)) = evidence.check(&self.cluster) else { return };
-        if blame == Blame::Convicted || self.is_owed(evidence) {
+        let counts = match evidence {
+            Evidence::TwoVotes(..) | Evidence::WrongChunk(_) => true,
+            Evidence::WrongSegment { vote, .. } => blame == Blame::Convicted || self.is_owed(vote),
+            // B-2.
+            Evidence::Outvoted { .. } | Evidence::Garbled { .. } | Evidence::Complaints { .. } => false,
+        };
+        if counts {
             self.charge(Charge { about, evidence: evidence.clone(), blame });
         }
     }
 
-    /// Whether a tracker that says it has no such segment ought to have it: once a job has ended, or an attempt was
-    /// lost, an honest tracker drops them.
-    fn is_owed(&self, evidence: &Evidence) -> bool {
-        let Evidence::WrongSegment { vote, .. } = evidence else { return false };
+    /// Whether a tracker that says it has no segments of this vote ought to have them: once a job has ended, or an
+    /// attempt was lost, an honest tracker drops them.
+    fn is_owed(&self, vote: &Signed<Vote>) -> bool {
         let Ok(claim) = vote.peek() else { return false };
         let attempt = self.jobs.get(&claim.attempt.task.job).and_then(|job| job.attempt(claim.attempt));
         attempt.and_then(|attempt| attempt.vote()).is_some_and(|kept| kept.signed == *vote)

@@ -23,10 +23,11 @@ fn hadoop(line: &str) -> Option<Message<'_>> {
     let (level, rest) = rest.split_once(' ')?;
     let thread_end = rest.strip_prefix('[')?.find("] ")?;
     let component = rest.get(thread_end + 3..)?.split([':', ' ']).next()?;
-    if date.len() != 10 || !date.as_bytes().get(..4)?.iter().all(u8::is_ascii_digit) {
+    let hour = time.get(..2)?;
+    if date.len() != 10 || !date.bytes().take(4).chain(hour.bytes()).all(|b| b.is_ascii_digit()) {
         return None;
     }
-    Some(Message { level, component, hour: format!("{date} {}", time.get(..2)?) })
+    Some(Message { level, component, hour: format!("{date} {hour}") })
 }
 
 /// `081109 203615 148 INFO dfs.DataNode$PacketResponder: PacketResponder 1 for …`

@@ -147,3 +147,42 @@ fn a_task_that_never_answers_fails_its_job_in_the_end() {
     world.pass(TIMEOUT);
     assert!(matches!(world.state(job), JobState::Failed(JobFailure::NotRunnable { task, .. }) if task == map(job, 0)));
 }
+
+#[test]
+fn a_copy_started_later_and_done_sooner_ends_the_patience_with_an_older_one() {
+    let mut world = World::new(&["a", "b", "c"], 1);
+    let job = world.submit(specification(1, 1));
+    let task = map(job, 0);
+    let runners = world.runners(task);
+    let ((slow, attempt), (declining, declined)) = (runners[0], runners[1]);
+    for units in 1..=6 {
+        world.pass(TIMEOUT - 1);
+        world.progress(slow, attempt, units);
+        world.progress(declining, declined, units);
+    }
+    world.decline(declining, declined);
+    let (fast, quick) = *world.runners(task).iter().find(|(id, _)| *id != slow).expect("a third");
+    world.vote_right(fast, quick);
+    assert_eq!(world.runners(task).len(), 1);
+    world.pass(1);
+    assert_eq!(world.tracker(slow).overdue, 1);
+    assert_eq!(world.runners(task).len(), 2);
+}
+
+#[test]
+fn who_was_late_last_gets_work_last() {
+    let mut world = World::new(&["a", "b", "c"], 1);
+    let job = world.submit(specification(1, 1));
+    let late = world.runners(map(job, 0))[0].0;
+    world.pass(TIMEOUT);
+    world.work_without(&[late]);
+    while !world.state(job).is_ended() {
+        world.pass(TIMEOUT);
+        world.work_without(&[late]);
+    }
+    let mut next = specification(1, 1);
+    next.output = path("/next");
+    let next = world.submit(next);
+    assert!(!ids(&world.runners(map(next, 0))).contains(&late));
+    assert!(world.blamed().is_empty());
+}

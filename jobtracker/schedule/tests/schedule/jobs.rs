@@ -2,9 +2,9 @@
 
 use crate::world::*;
 use quorate_protocol::{
-    command::{Command, Refusal, Registration, Sender},
+    command::{AttemptReport, Command, Refusal, Registration, Sender},
     digest::Digest,
-    ids::{JobId, ReplicaId, TrackerId},
+    ids::{AttemptId, JobId, ReplicaId, TrackerId},
     job::{Program, Specification},
     limits,
     query::{Answer, JobFailure, JobState, Question},
@@ -231,4 +231,42 @@ fn removed_files_are_dropped_by_their_servers() {
     assert_eq!(dropped, [3, 3, 0]);
     let strange = Command::CreateFiles(vec![(path("/x"), file("x", 1, &[77]))]);
     assert!(matches!(world.order(strange), Answer::Refused(Refusal::Invalid(_))));
+}
+
+#[test]
+fn what_a_tracker_registers_and_reports_is_bounded() {
+    let mut world = World::new(&["a", "b"], 0);
+    let registration = |slots: u16, address: usize, target: usize| {
+        Command::Register(Registration {
+            address: "x".repeat(address),
+            incarnation: 5,
+            map_slots: 1,
+            reduce_slots: slots,
+            target: "x".repeat(target),
+        })
+    };
+    let sender = Sender::Tracker(TrackerId::new(0));
+    for wrong in [registration(1025, 1, 1), registration(1, 257, 1), registration(1, 1, 65)] {
+        assert!(matches!(world.send(sender, wrong), Answer::Refused(Refusal::Invalid(_))));
+    }
+    assert_eq!(world.send(sender, registration(1024, 256, 64)), Answer::Done);
+    let attempt = AttemptId { task: map(JobId::new(1), 0), attempt: 0 };
+    let entries = |n| vec![AttemptReport::Progress { attempt, units: 1 }; n];
+    assert_eq!(world.report(1, entries(limits::REPORT_ENTRIES_MAX), vec![]), Answer::Done);
+    let refused = world.report(1, entries(limits::REPORT_ENTRIES_MAX + 1), vec![]);
+    assert!(matches!(refused, Answer::Refused(Refusal::Invalid(_))));
+}
+
+#[test]
+fn live_jobs_are_bounded() {
+    let mut world = World::new(&["a"], 0);
+    let job = |n: usize| {
+        let mut job = specification(0, 1);
+        job.output = path(&format!("/out/{n}"));
+        Command::SubmitJob(Box::new(job))
+    };
+    for n in 0..limits::LIVE_JOBS_MAX {
+        assert!(matches!(world.order(job(n)), Answer::Submitted(_)));
+    }
+    assert!(matches!(world.order(job(limits::LIVE_JOBS_MAX)), Answer::Refused(Refusal::Full(_))));
 }

@@ -343,12 +343,16 @@ mod tests {
     #[test]
     fn damaged_compressed_text_is_bad_input_of_that_file() {
         let text: String = (0..5000).map(|n| format!("line {n}\n")).collect();
-        let zstandard = zstd::encode_all(text.as_bytes(), 3).expect("encoded");
+        // Only a frame with a checksum shows every damage.
+        let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("an encoder");
+        encoder.include_checksum(true).expect("a checksum");
+        encoder.write_all(text.as_bytes()).expect("written");
+        let zstandard = encoder.finish().expect("written");
         for (path, good) in [("/dir/f.gz", gzip(text.as_bytes())), ("/dir/f.zst", zstandard)] {
             let mut flipped = good.clone();
             flipped[good.len() / 2] ^= 0x55;
             for damaged in [&good[..good.len() - 3], &flipped, b"no such format"] {
-                match compressed(path, damaged) {
+                match compressed(path, damaged).map(|lines| lines.len()) {
                     Err(TaskError::Program { kind: FailureKind::BadInput, message, .. }) => {
                         assert!(message.starts_with(path), "{message}");
                     }
@@ -365,7 +369,7 @@ mod tests {
             let mut source = Unavailable;
             let task = map_task(path, 0, 100);
             let lines = LineReader::open(&task, &mut source, &watch).and_then(|mut reader| lines_of(&mut reader));
-            assert!(matches!(lines, Err(TaskError::Machine { .. })), "{path}: {lines:?}");
+            assert!(matches!(lines, Err(TaskError::Machine { .. })), "{path}");
         }
     }
 

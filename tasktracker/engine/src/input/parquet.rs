@@ -163,8 +163,9 @@ impl ParquetFile {
     fn fetch(&self, chunks: &mut Chunks<'_>, part: Range<u64>) -> Result<(), TaskError> {
         let mut position = part.start;
         while position < part.end {
-            position = match self.state().chunk(position) {
-                Some((start, bytes)) => start + bytes.length,
+            let known = self.state().chunk(position).map(|(start, bytes)| start + bytes.length);
+            position = match known {
+                Some(end) => end,
                 None => {
                     let Some((start, bytes)) = chunks.locate(position)? else { return Ok(()) };
                     let end = start + bytes.length;

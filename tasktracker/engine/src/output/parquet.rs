@@ -16,6 +16,7 @@ const GROUP_ROWS: usize = 1 << 20;
 /// written.
 pub struct ParquetWriter<'a> {
     output: &'a mut dyn Write,
+    schema: SchemaRef,
     /// Writes into memory, from where finished row groups go to `output`: the library asks for more of its writer than
     /// `dyn Write` promises.
     writer: ArrowWriter<Vec<u8>>,
@@ -32,8 +33,8 @@ impl<'a> ParquetWriter<'a> {
             .set_compression(Compression::SNAPPY)
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .build();
-        let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(wrong_rows)?;
-        Ok(Self { output, writer })
+        let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
+        Ok(Self { output, schema, writer: writer.map_err(library_error)? })
     }
 
     /// Writes a batch.
@@ -42,10 +43,28 @@ impl<'a> ParquetWriter<'a> {
     /// [`TaskError::Program`] when the batch is not of the schema, [`TaskError::Machine`] when the part file cannot be
     /// written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), TaskError> {
-        self.writer.write(batch).map_err(wrong_rows)?;
+        self.check(batch)?;
+        self.writer.write(batch).map_err(library_error)?;
         let finished = self.writer.inner_mut();
         self.output.write_all(finished).map_err(write_error)?;
         finished.clear();
+        Ok(())
+    }
+
+    /// Refuses a batch whose columns the library would drop or misread.
+    fn check(&self, batch: &RecordBatch) -> Result<(), TaskError> {
+        let (wanted, given) = (self.schema.fields(), batch.schema_ref().fields());
+        if wanted.len() != given.len() {
+            return Err(wrong_rows(format!("a batch of {} columns, and the schema has {}", given.len(), wanted.len())));
+        }
+        for ((wanted, given), column) in wanted.iter().zip(given.iter()).zip(batch.columns()) {
+            if wanted.name() != given.name() || wanted.data_type() != given.data_type() {
+                return Err(wrong_rows(format!("the column `{given}` stands where the schema has `{wanted}`")));
+            }
+            if !wanted.is_nullable() && column.null_count() > 0 {
+                return Err(wrong_rows(format!("the column `{}` has nulls, against the schema", wanted.name())));
+            }
+        }
         Ok(())
     }
 
@@ -54,14 +73,18 @@ impl<'a> ParquetWriter<'a> {
     /// # Errors
     /// As [`ParquetWriter::write`].
     pub fn finish(self) -> Result<(), TaskError> {
-        let rest = self.writer.into_inner().map_err(wrong_rows)?;
+        let rest = self.writer.into_inner().map_err(library_error)?;
         self.output.write_all(&rest).map_err(write_error)
     }
 }
 
 /// The library writes into memory, which does not fail: the rows are wrong.
-fn wrong_rows(error: ParquetError) -> TaskError {
-    TaskError::Program { kind: FailureKind::UserError, record: None, message: error.to_string() }
+fn library_error(error: ParquetError) -> TaskError {
+    wrong_rows(error.to_string())
+}
+
+fn wrong_rows(message: String) -> TaskError {
+    TaskError::Program { kind: FailureKind::UserError, record: None, message }
 }
 
 #[cfg(test)]
@@ -101,7 +124,13 @@ mod tests {
     fn rows_of_another_schema_are_the_programs_fault() {
         let mut bytes = Vec::new();
         let mut writer = ParquetWriter::new(&mut bytes, batch().schema()).expect("a writer");
-        let other = batch().project(&[0]).expect("a column");
-        assert!(matches!(writer.write(&other), Err(TaskError::Program { kind: FailureKind::UserError, .. })));
+        let nulls: StringArray = [None::<&str>].into_iter().collect();
+        let numbers: Int64Array = [Some(1)].into_iter().collect();
+        let columns = [("name", Arc::new(nulls) as _), ("number", Arc::new(numbers) as _)];
+        let with_nulls = RecordBatch::try_from_iter(columns).expect("a batch");
+        for other in [batch().project(&[0]).expect("a column"), batch().project(&[1, 0]).expect("columns"), with_nulls] {
+            let error = writer.write(&other).expect_err("refused");
+            assert!(matches!(error, TaskError::Program { kind: FailureKind::UserError, .. }), "{error}");
+        }
     }
 }

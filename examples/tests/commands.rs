@@ -1,0 +1,145 @@
+//! The example programs as processes: what they print, what they leave, and their exit codes.
+
+mod data;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const WORDCOUNT: &str = env!("CARGO_BIN_EXE_wordcount");
+const TERASORT: &str = env!("CARGO_BIN_EXE_terasort");
+const GREP: &str = env!("CARGO_BIN_EXE_grep");
+const LOG_REPORT: &str = env!("CARGO_BIN_EXE_log-report");
+
+/// Runs a program with its temporary files in `temporary`.
+fn run(program: &str, temporary: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.env("TMPDIR", temporary).env_remove("QUORATE_CLUSTER").env_remove("XDG_RUNTIME_DIR");
+    command.args(args).output().expect("it starts")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn succeeded(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", said(output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).expect("readable").map(|e| e.expect("readable").file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn wordcount_shows_the_vote_and_leaves_only_its_output() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let place = tempfile::tempdir().expect("a folder");
+    let (input, output) = (place.path().join("text"), place.path().join("words"));
+    let text: String = (0..30_000).map(|n| format!("the word {}\n", n % 1_000)).collect();
+    fs::write(&input, &text).expect("written");
+    let args = ["--input", input.to_str().expect("UTF-8"), "--output", output.to_str().expect("UTF-8")];
+    let printed = succeeded(&run(WORDCOUNT, temporary.path(), &[&args[..], &["--split", "20k"]].concat()));
+    assert!(printed.contains("30000  the\n"), "{printed}");
+    assert!(printed.contains("tracker-2 said") && printed.contains("(outvoted)"), "{printed}");
+    assert!(printed.contains("tracker-2 is suspected"), "{printed}");
+    assert_eq!(entries(&output), ["part-r-00000", "part-r-00001"]);
+    let mut lines: Vec<String> = Vec::new();
+    for part in entries(&output) {
+        let part = fs::read_to_string(output.join(part)).expect("text");
+        lines.extend(part.lines().map(str::to_owned));
+    }
+    lines.sort();
+    let mut expected: Vec<String> = (0..1_000).map(|n| format!("{n}\t30")).collect();
+    expected.extend(["the\t30000".to_owned(), "word\t30000".to_owned()]);
+    expected.sort();
+    assert_eq!(lines, expected);
+    assert_eq!(entries(temporary.path()), Vec::<String>::new(), "the cluster's files are gone");
+    assert_eq!(entries(place.path()), ["text", "words"]);
+}
+
+#[test]
+fn terasort_generates_sorts_and_validates() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name).to_str().expect("UTF-8").to_owned();
+    succeeded(&run(TERASORT, place.path(), &["gen", "100000", &at("records")]));
+    let sort = ["sort", "--input", &at("records"), "--output", &at("sorted"), "--reducers", "3", "--liar", "serve-wrong"];
+    let printed = succeeded(&run(TERASORT, place.path(), &sort));
+    assert!(printed.contains("tracker-2 is convicted"), "{printed}");
+    let printed = succeeded(&run(TERASORT, place.path(), &["validate", &at("sorted")]));
+    assert_eq!(printed, "100000 records, checksum c3068574c6ff, 0 duplicate keys\nsorted\n");
+    let unsorted = run(TERASORT, place.path(), &["validate", &at("records")]);
+    assert_eq!(unsorted.status.code(), Some(1), "{}", said(&unsorted));
+}
+
+#[test]
+fn log_report_runs_two_jobs() {
+    let Some(log) = data::shared("logs/HDFS.log") else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let printed = succeeded(&run(LOG_REPORT, place.path(), &["--input", log.to_str().expect("UTF-8"), "--top", "2"]));
+    assert!(printed.contains("level\tINFO\t1920\nlevel\tWARN\t80\n"), "{printed}");
+    assert!(printed.contains("log-report/count-lines") && printed.contains("log-report/rank"), "{printed}");
+}
+
+#[test]
+fn a_damaged_input_fails_the_job_and_leaves_no_output() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name).to_str().expect("UTF-8").to_owned();
+    fs::write(place.path().join("records"), [7; 950]).expect("written");
+    let sort = run(TERASORT, place.path(), &["sort", "--input", &at("records"), "--output", &at("sorted")]);
+    assert_eq!(sort.status.code(), Some(1), "{}", said(&sort));
+    assert!(said(&sort).contains("50 are left over"), "{}", said(&sort));
+    assert_eq!(entries(place.path()), ["records"]);
+}
+
+#[test]
+fn bad_input_has_one_clear_error_and_its_exit_code() {
+    let place = tempfile::tempdir().expect("a folder");
+    let text = place.path().join("text");
+    fs::write(&text, "words").expect("written");
+    let text = text.to_str().expect("UTF-8");
+    let here = place.path().to_str().expect("UTF-8");
+    let cases: &[(&str, &[&str], i32, &str)] = &[
+        (WORDCOUNT, &["--input", "/no/such/file"], 3, "/no/such/file"),
+        (WORDCOUNT, &["--input", text, "--output", here], 3, "exists already"),
+        (WORDCOUNT, &["--input", text, "--liar", "2=fibber"], 2, "corrupt-map"),
+        (WORDCOUNT, &["--input", text, "--liar", "9=corrupt-map"], 2, "0 to 4"),
+        (WORDCOUNT, &["--input", text, "--f", "3"], 2, "--trackers 7"),
+        (WORDCOUNT, &["--input", text, "--f", "9"], 2, "at most 8"),
+        (WORDCOUNT, &["--input", text, "--memory", "1MiB"], 2, "16 MiB"),
+        (WORDCOUNT, &["--input", text, "--memory", "much"], 2, "64MiB"),
+        (WORDCOUNT, &["--input", text, "--reducers", "0"], 2, "--reducers"),
+        (WORDCOUNT, &["--nonsense"], 2, "--nonsense"),
+        (GREP, &["--input", text, "-e", "("], 2, "unclosed group"),
+        (GREP, &["-e", "x"], 2, "--input"),
+        (WORDCOUNT, &["submit", "--cluster", "/no/such/folder", "--input", "/a", "--output", "/b"], 4, "quorate cluster up"),
+        (TERASORT, &["validate", "/no/such/file"], 3, "/no/such/file"),
+        (TERASORT, &["gen", "1", text], 3, text),
+    ];
+    for (program, args, code, says) in cases {
+        let output = run(program, place.path(), args);
+        assert_eq!(output.status.code(), Some(*code), "{args:?}: {}", said(&output));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains(says), "{args:?}: {error}");
+        assert!(error.starts_with("error: ") && !error.contains("panicked"), "{args:?}: {error}");
+    }
+    assert_eq!(entries(place.path()), ["text"]);
+}
+
+#[test]
+fn every_example_explains_itself() {
+    let place = tempfile::tempdir().expect("a folder");
+    for program in [WORDCOUNT, GREP, LOG_REPORT, env!("CARGO_BIN_EXE_inverted-index")] {
+        let help = succeeded(&run(program, place.path(), &["--help"]));
+        for option in ["--input", "--output", "--liar", "--f ", "submit", "Exit codes"] {
+            assert!(help.contains(option), "{program} {option}: {help}");
+        }
+    }
+    let help = succeeded(&run(TERASORT, place.path(), &["--help"]));
+    assert!(["gen", "sort", "validate", "submit"].iter().all(|command| help.contains(command)), "{help}");
+}

@@ -1,0 +1,17 @@
+//! Whole jobs, embedded and in real processes, honest and with liars.
+
+mod command_line;
+mod crashes;
+mod embedded;
+mod failures;
+mod garbage;
+mod liars;
+mod processes;
+mod programs;
+
+fn under_test() -> quorate_tests::processes::Programs {
+    quorate_tests::processes::Programs {
+        quorate: env!("CARGO_BIN_EXE_quorate-under-test").into(),
+        wordcount: env!("CARGO_BIN_EXE_wordcount-under-test").into(),
+    }
+}
