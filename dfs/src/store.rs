@@ -298,9 +298,8 @@ impl ChunkStore {
     pub async fn remove(&self, chunks: &[ChunkId]) -> Result<(), StoreError> {
         // Owned names: a borrowing closure would make this future one that no spawned task can hold.
         let names: Vec<ChunkId> = chunks.to_vec();
-        let deletions = names.into_iter().map(|chunk| async move {
-            ignore_missing(self.objects.delete(&chunk_key(chunk)).await)
-        });
+        let deletions =
+            names.into_iter().map(|chunk| async move { ignore_missing(self.objects.delete(&chunk_key(chunk)).await) });
         stream::iter(deletions).buffer_unordered(PARALLEL_MAX).try_collect().await
     }
 

@@ -3,6 +3,9 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/quorate.proto");
     let files = protox::compile(["proto/quorate.proto"], ["proto"])?;
-    tonic_prost_build::configure().bytes(".quorate.v1.Block.data").bytes(".quorate.v1.PutBlock.data").compile_fds(files)?;
+    tonic_prost_build::configure()
+        .bytes(".quorate.v1.Block.data")
+        .bytes(".quorate.v1.PutBlock.data")
+        .compile_fds(files)?;
     Ok(())
 }

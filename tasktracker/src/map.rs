@@ -195,9 +195,8 @@ async fn fetch(worker: &Worker, file: &File, index: usize, folder: &Path) -> io:
     {
         return Ok(LocalBytes { path, offset: 0, length: u64::from(length) });
     }
-    let fetched = worker.chunks.get(chunk, length, file.servers(index)).await;
-    worker.accuse_findings();
-    let path = write_chunk(folder, index, fetched.map_err(io::Error::other)?).await?;
+    let fetched = worker.read_chunk(file, index).await.map_err(io::Error::other)?;
+    let path = write_chunk(folder, index, fetched).await?;
     Ok(LocalBytes { path, offset: 0, length: u64::from(length) })
 }
 

@@ -68,10 +68,9 @@ impl Worker {
             return Ok(path);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(file.manifest.length()).unwrap_or_default());
-        for (index, (chunk, length)) in file.manifest.chunks.iter().enumerate() {
-            let fetched = self.chunks.get(*chunk, *length, file.servers(index)).await;
-            self.accuse_findings();
-            bytes.extend_from_slice(&fetched.map_err(|error| ProgramError::Fetch(error.to_string()))?);
+        for index in 0..file.manifest.chunks.len() {
+            let chunk = self.read_chunk(file, index).await;
+            bytes.extend_from_slice(&chunk.map_err(|error| ProgramError::Fetch(error.to_string()))?);
         }
         let folder = self.directory.join("programs");
         tokio::task::spawn_blocking(move || store(&bytes, digest, &folder, &path).map(|()| path))

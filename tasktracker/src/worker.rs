@@ -1,7 +1,8 @@
 //! What all of a tracker's tasks share: its identity, its connections, its stores, and the attempts that run.
 
 use crate::{feed::Feed, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs};
-use quorate_dfs::{ChunkClient, ChunkStore, Servers};
+use bytes::Bytes;
+use quorate_dfs::{ChunkClient, ChunkStore, GetError, Servers};
 use quorate_engine::program::{TaskContext, TaskError, Watch};
 use quorate_jobtracker::client::{Client, ClientError};
 use quorate_liars::{Conduct, Lie};
@@ -9,6 +10,7 @@ use quorate_protocol::{
     cluster::Cluster,
     command::{Accusation, AttemptReport, Cost, Registration},
     digest::Digest,
+    file::File,
     ids::{AttemptId, JobId, TrackerId},
     job::{JobPlan, Split, Work},
     limits,
@@ -149,8 +151,23 @@ impl Worker {
             return Ok(Arc::clone(plan));
         }
         let plan = Arc::new(self.client.plan(job).await?);
+        // Whoever has the job's input has registered before the job was submitted.
+        self.refresh().await;
         plans.insert(job, Arc::clone(&plan));
         Ok(plan)
+    }
+
+    /// Reads a chunk. When no copy can be had, the servers may have moved: where they are is asked, and each tried again.
+    pub(crate) async fn read_chunk(&self, file: &File, index: usize) -> Result<Bytes, GetError> {
+        let (chunk, length) =
+            *file.manifest.chunks.get(index).ok_or_else(|| GetError::BadFile("it has no such chunk".into()))?;
+        let mut fetched = self.chunks.get(chunk, length, file.servers(index)).await;
+        if fetched.is_err() {
+            self.refresh().await;
+            fetched = self.chunks.get(chunk, length, file.servers(index)).await;
+        }
+        self.accuse_findings();
+        fetched
     }
 
     /// The job's feed: one for all its reduce attempts here, as long as any of them runs.

@@ -107,9 +107,9 @@ async fn stdin_ends() {
     let _ = end.await;
 }
 
-/// Messages go to standard error; `QUORATE_LOG` says how many (`info`, `debug`, `quorate_tasktracker=debug`).
+/// Messages go to standard error; `RUST_LOG` says how many (`info`, `debug`, `quorate_tasktracker=debug`).
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let ansi = std::io::stderr().is_terminal();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();

@@ -223,8 +223,7 @@ impl OutputPart {
     /// The part as a file.
     pub fn into_file(self) -> File {
         let chunks = self.manifest.chunks.len() as u32;
-        let placements =
-            if chunks == 0 { Vec::new() } else { vec![Placement { chunks, servers: self.servers }] };
+        let placements = if chunks == 0 { Vec::new() } else { vec![Placement { chunks, servers: self.servers }] };
         File { manifest: self.manifest, placements }
     }
 }

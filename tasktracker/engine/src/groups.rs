@@ -41,12 +41,7 @@ impl<'a> Groups<'a> {
     ///
     /// # Errors
     /// [`TaskError::Machine`] when files cannot be read or written, [`TaskError::Cancelled`].
-    pub fn open(
-        segments: &[LocalBytes],
-        memory: u64,
-        directory: &Path,
-        watch: &'a Watch,
-    ) -> Result<Self, TaskError> {
+    pub fn open(segments: &[LocalBytes], memory: u64, directory: &Path, watch: &'a Watch) -> Result<Self, TaskError> {
         let memory = memory / 2;
         let runs = segments
             .iter()

@@ -178,12 +178,7 @@ pub(crate) fn merge_error(error: io::Error) -> TaskError {
 }
 
 /// Merges consecutive runs into files in `directory` until the buffers of those that are left fit into `memory`.
-pub(crate) fn narrow(
-    mut runs: Vec<Run>,
-    memory: u64,
-    directory: &Path,
-    watch: &Watch,
-) -> Result<Vec<Run>, TaskError> {
+pub(crate) fn narrow(mut runs: Vec<Run>, memory: u64, directory: &Path, watch: &Watch) -> Result<Vec<Run>, TaskError> {
     let fan_in = usize::try_from(memory / BUFFER_BYTES_MIN).unwrap_or(usize::MAX).max(2);
     let mut merged = 0;
     while runs.len() > fan_in {

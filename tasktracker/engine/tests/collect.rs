@@ -110,8 +110,9 @@ proptest! {
 fn many_spills_take_several_passes_and_give_the_same() {
     // 60% of this is less than three of the smallest merge buffers.
     let memory = 300 << 10;
-    let records: Records =
-        (0..60_000u32).map(|n| (format!("{}", n.wrapping_mul(2_654_435_761) % 9973).into_bytes(), n.to_be_bytes().to_vec())).collect();
+    let records: Records = (0..60_000u32)
+        .map(|n| (format!("{}", n.wrapping_mul(2_654_435_761) % 9973).into_bytes(), n.to_be_bytes().to_vec()))
+        .collect();
     let (found, spills) = sorted(&records, 3, memory);
     assert!(spills > 4, "{spills}");
     assert_eq!(found, naively_sorted(&records, 3));

@@ -25,7 +25,13 @@ fn text() -> Vec<u8> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let rank = (state >> 33) % (1 + (state >> 50) % 5000);
         text += &if rank % 7 == 3 { format!("a-word-that-is-rather-long-{rank}") } else { format!("w{rank}") };
-        text += if n % 11 == 0 { "\r\n" } else if n % 7 == 0 { "\n" } else { " " };
+        text += if n % 11 == 0 {
+            "\r\n"
+        } else if n % 7 == 0 {
+            "\n"
+        } else {
+            " "
+        };
     }
     text.into_bytes()
 }

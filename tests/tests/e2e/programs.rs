@@ -34,7 +34,7 @@ impl Mapper for Dice {
     type Key = [u8];
     type Value = u64;
     fn map(&mut self, line: &[u8], out: &mut Emitter<'_, [u8], u64>) -> Result<()> {
-        let value = if line == b"roll" { getrandom::u64().map_err(|_| Error::msg("no dice"))? } else { 1 };
+        let value = if line == b"roll" { getrandom::u64().map_err(|_| Error::new("no dice"))? } else { 1 };
         Ok(out.emit(line, &value)?)
     }
 }
@@ -48,7 +48,7 @@ impl Mapper for Bomb {
     fn map(&mut self, line: &[u8], out: &mut Emitter<'_, [u8], u64>) -> Result<()> {
         assert!(line != b"panic", "the bomb went off");
         if line == b"error" {
-            return Err(Error::msg("the fuse is wet"));
+            return Err(Error::new("the fuse is wet"));
         }
         Ok(out.emit(line, &1)?)
     }

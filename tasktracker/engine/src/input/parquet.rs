@@ -123,11 +123,7 @@ fn bytes_of(group: &RowGroupMetaData) -> Range<u64> {
 
 /// Runs the library over bytes that may be damaged: an error or panic of it means bad input, unless the machine could not
 /// read the bytes.
-fn guarded<T>(
-    path: &str,
-    file: &ParquetFile,
-    run: impl FnOnce() -> Result<T, ParquetError>,
-) -> Result<T, TaskError> {
+fn guarded<T>(path: &str, file: &ParquetFile, run: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, TaskError> {
     let what = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
@@ -254,7 +250,7 @@ mod tests {
         input::chunks::tests::{TestSource, map_task},
         output::ParquetWriter,
     };
-    use arrow::{array::UInt64Array, datatypes::UInt64Type, array::AsArray};
+    use arrow::{array::AsArray, array::UInt64Array, datatypes::UInt64Type};
     use quorate_protocol::vote::FailureKind;
 
     fn rows_of(path: &str, bytes: &[u8], chunk: usize, split: Range<u64>) -> Result<Vec<RecordBatch>, TaskError> {

@@ -3,9 +3,7 @@
 use super::write_error;
 use crate::program::TaskError;
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
-use parquet::{
-    arrow::ArrowWriter, basic::Compression, errors::ParquetError, file::properties::WriterProperties,
-};
+use parquet::{arrow::ArrowWriter, basic::Compression, errors::ParquetError, file::properties::WriterProperties};
 use quorate_protocol::vote::FailureKind;
 use std::io::Write;
 
@@ -128,7 +126,8 @@ mod tests {
         let numbers: Int64Array = [Some(1)].into_iter().collect();
         let columns = [("name", Arc::new(nulls) as _), ("number", Arc::new(numbers) as _)];
         let with_nulls = RecordBatch::try_from_iter(columns).expect("a batch");
-        for other in [batch().project(&[0]).expect("a column"), batch().project(&[1, 0]).expect("columns"), with_nulls] {
+        for other in [batch().project(&[0]).expect("a column"), batch().project(&[1, 0]).expect("columns"), with_nulls]
+        {
             let error = writer.write(&other).expect_err("refused");
             assert!(matches!(error, TaskError::Program { kind: FailureKind::UserError, .. }), "{error}");
         }
