@@ -87,7 +87,14 @@ mod tests {
 
     #[test]
     fn sizes_and_durations_are_read() {
-        for (text, bytes) in [("0", 0), ("4096", 4096), ("64MiB", 64 << 20), ("64 MiB", 64 << 20), ("1.5k", 1536), ("1GB", 1_000_000_000)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("64MiB", 64 << 20),
+            ("64 MiB", 64 << 20),
+            ("1.5k", 1536),
+            ("1GB", 1_000_000_000),
+        ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
         for wrong in ["", "MiB", "12 parsecs", "-1", "1.2.3k", "99999999999999T", "99999999999999.5T"] {

@@ -121,7 +121,10 @@ impl<A: Arguments> App<A> {
 
     /// Prints what the user wants to see of the output first.
     #[must_use]
-    pub fn summary(mut self, print: impl Fn(&Results<'_>, &mut dyn Write) -> Result<()> + Send + Sync + 'static) -> Self {
+    pub fn summary(
+        mut self,
+        print: impl Fn(&Results<'_>, &mut dyn Write) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
         self.summary = Some(Box::new(print));
         self
     }

@@ -166,7 +166,9 @@ impl From<Refusal> for Failure {
         let failure = |exit| Failure::new(exit, message.clone());
         match refusal {
             Refusal::NotFound(_) => failure(Exit::Path).hint("`quorate fs ls` shows what is there"),
-            Refusal::Exists(_) => failure(Exit::Path).hint("choose another --output, or remove it with `quorate fs rm -r`"),
+            Refusal::Exists(_) => {
+                failure(Exit::Path).hint("choose another --output, or remove it with `quorate fs rm -r`")
+            }
             Refusal::IsFolder(_) => failure(Exit::Path).hint("add -r to remove a folder with all that is in it"),
             Refusal::TooFewDomains { .. } => failure(Exit::Cluster).hint("use a smaller --f, or start more trackers"),
             Refusal::WrongTarget { .. } => failure(Exit::Cluster).hint("build the program for the trackers' machines"),

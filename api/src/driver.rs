@@ -152,7 +152,9 @@ impl<'a> Driver<'a> {
             output,
             f: options.f,
             partitions: options.reducers.unwrap_or((trackers / 2).max(2)),
-            split_bytes: options.split.unwrap_or((length / SPLITS_WANTED).clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end())),
+            split_bytes: options
+                .split
+                .unwrap_or((length / SPLITS_WANTED).clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end())),
             memory: options.memory,
             progress_timeout: options.timeout,
         };
@@ -179,7 +181,9 @@ pub(crate) fn build(jobs: &dyn JobSource, entry: &str, arguments: &str) -> Resul
     match crate::guard::catch(|| jobs.build(entry, arguments)) {
         Ok(Ok(job)) => Ok(job),
         Ok(Err(error)) => Err(Failure::usage(error.chain())),
-        Err(panic) => Err(Failure::new(Exit::JobFailed, format!("the program panicked while it made its job: {panic}"))),
+        Err(panic) => {
+            Err(Failure::new(Exit::JobFailed, format!("the program panicked while it made its job: {panic}")))
+        }
     }
 }
 

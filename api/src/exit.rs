@@ -70,8 +70,12 @@ impl Failure {
         let path = path.into();
         let failure = Self::new(io_exit(error), format!("{what} {}: {error}", path.display()));
         match error.kind() {
-            std::io::ErrorKind::StorageFull => failure.hint("free some space and run it again; nothing half-written is left"),
-            std::io::ErrorKind::NotFound => failure.hint("check the spelling; a relative path starts at the current folder"),
+            std::io::ErrorKind::StorageFull => {
+                failure.hint("free some space and run it again; nothing half-written is left")
+            }
+            std::io::ErrorKind::NotFound => {
+                failure.hint("check the spelling; a relative path starts at the current folder")
+            }
             _ => failure,
         }
     }

@@ -155,7 +155,10 @@ fn unfinished_folder(name: &str, to: Option<&Path>) -> Result<TempDir, Failure> 
     match to {
         None => {
             let prefix = format!("quorate-{name}-");
-            builder.prefix(&prefix).tempdir().map_err(|e| Failure::io("cannot make a folder in", std::env::temp_dir(), &e))
+            builder
+                .prefix(&prefix)
+                .tempdir()
+                .map_err(|e| Failure::io("cannot make a folder in", std::env::temp_dir(), &e))
         }
         Some(to) => {
             let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

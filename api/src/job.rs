@@ -79,7 +79,10 @@ where
     R: Reducer<Key = M::Key, Value = M::Value> + 'static,
 {
     /// A job; the closures make the mapper or reducer of one task.
-    pub fn new(mapper: impl Fn() -> M + Send + Sync + 'static, reducer: impl Fn() -> R + Send + Sync + 'static) -> Self {
+    pub fn new(
+        mapper: impl Fn() -> M + Send + Sync + 'static,
+        reducer: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Self {
         let collect = |place: CollectPlace<'_>, feed: Feed<'_, M::Value>| {
             let mut collector = SortCollector::new(place.directory, place.partitioner, place.memory);
             feed(&mut collector)?;
@@ -196,8 +199,9 @@ where
         let collected = guarded(|record| {
             let partitioner = Partitioner::new(&task.partitioning, task.context.partitions);
             let place = CollectPlace { directory, partitioner, memory: task.context.memory, watch };
-            let collected =
-                (self.collect)(place, &mut |collector| self.map_split(task, input, collector, &mut counters, record, watch))?;
+            let collected = (self.collect)(place, &mut |collector| {
+                self.map_split(task, input, collector, &mut counters, record, watch)
+            })?;
             check_counters(&counters)?;
             Ok(collected)
         })?;
@@ -300,9 +304,10 @@ fn check_counters(counters: &Counters) -> Result<()> {
         return Err(Error::new(format!("{} counters, and a job has at most {}", counters.len(), limits::COUNTERS_MAX)));
     }
     match counters.keys().find(|name| name.len() > limits::COUNTER_NAME_BYTES_MAX) {
-        Some(name) => {
-            Err(Error::new(format!("counter {name:?} has a name of more than {} bytes", limits::COUNTER_NAME_BYTES_MAX)))
-        }
+        Some(name) => Err(Error::new(format!(
+            "counter {name:?} has a name of more than {} bytes",
+            limits::COUNTER_NAME_BYTES_MAX
+        ))),
         None => Ok(()),
     }
 }

@@ -92,6 +92,7 @@ mod submit;
 
 pub mod amounts;
 pub mod connection;
+pub mod docs;
 pub mod exit;
 pub mod files;
 pub mod local;

@@ -127,7 +127,11 @@ impl Builder {
             }],
             trackers: keys
                 .iter()
-                .map(|(id, key)| TrackerMember { id: *id, domain: Domain(format!("domain-{}", id.number())), key: key.public() })
+                .map(|(id, key)| TrackerMember {
+                    id: *id,
+                    domain: Domain(format!("domain-{}", id.number())),
+                    key: key.public(),
+                })
                 .collect(),
         });
         let options = quorate_jobtracker::Options {
@@ -141,8 +145,7 @@ impl Builder {
         let connection = Connection::new(Arc::clone(&cluster), key);
         let jobs = Arc::clone(&self.jobs);
         let f = self.f;
-        let mut started =
-            LocalCluster { connection, jobs, f, replica, trackers: BTreeMap::new(), _folder: folder };
+        let mut started = LocalCluster { connection, jobs, f, replica, trackers: BTreeMap::new(), _folder: folder };
         if let Err(failure) = started.start_trackers(&self, cluster, keys, &root).await {
             started.stop().await;
             return Err(failure);
@@ -175,7 +178,10 @@ async fn listen() -> Result<TcpListener, Failure> {
 }
 
 fn local_address(listener: &TcpListener) -> Result<String, Failure> {
-    listener.local_addr().map(|address| address.to_string()).map_err(|e| trouble("listen on the loopback interface", &e))
+    listener
+        .local_addr()
+        .map(|address| address.to_string())
+        .map_err(|e| trouble("listen on the loopback interface", &e))
 }
 
 /// This machine cannot do something.
@@ -216,7 +222,8 @@ impl LocalCluster {
                 liar: how.liars.get(&id).copied(),
                 programs: Programs::Embedded(Arc::<ProgramOf>::clone(&program)),
             };
-            let tracker = Tracker::start(options, listen().await?).await.map_err(|e| trouble(&format!("start {id}"), &e))?;
+            let tracker =
+                Tracker::start(options, listen().await?).await.map_err(|e| trouble(&format!("start {id}"), &e))?;
             self.trackers.insert(id, tracker);
         }
         let deadline = Instant::now() + START_PATIENCE;
@@ -279,8 +286,15 @@ impl LocalCluster {
     ///
     /// # Errors
     /// When the program has no such job, or a path is none.
-    pub fn specification(&self, entry: &str, arguments: &str, inputs: &[&str], output: &str) -> Result<Specification, Failure> {
-        let paths = inputs.iter().map(|path| crate::connection::cluster_path(path)).collect::<Result<Vec<ClusterPath>, _>>()?;
+    pub fn specification(
+        &self,
+        entry: &str,
+        arguments: &str,
+        inputs: &[&str],
+        output: &str,
+    ) -> Result<Specification, Failure> {
+        let paths =
+            inputs.iter().map(|path| crate::connection::cluster_path(path)).collect::<Result<Vec<ClusterPath>, _>>()?;
         let request = Request {
             name: entry.to_owned(),
             program: Program::Embedded { digest: program_digest()? },

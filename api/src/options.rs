@@ -100,9 +100,13 @@ pub(crate) fn command(
     let root = match verb {
         Some(verb) => {
             let local = Command::new(verb).about(about).after_help(AFTER_HELP);
-            root.subcommand(LocalOptions::augment_args(job(local))).subcommand_required(true).arg_required_else_help(true)
+            root.subcommand(LocalOptions::augment_args(job(local)))
+                .subcommand_required(true)
+                .arg_required_else_help(true)
         }
-        None => LocalOptions::augment_args(job(root)).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true),
+        None => {
+            LocalOptions::augment_args(job(root)).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true)
+        }
     };
     root.subcommand(submit).subcommands(tools)
 }
@@ -114,14 +118,18 @@ Exit codes: 0 done; 1 the job failed; 2 wrong usage; 3 input missing or output e
 /// Reads what the command line asked for.
 pub(crate) fn mode(verb: Option<&str>, mut matches: ArgMatches) -> Result<Mode, clap::Error> {
     match matches.remove_subcommand() {
-        Some((name, matches)) if name == "submit" => {
-            Ok(Mode::Submit(JobOptions::from_arg_matches(&matches)?, SubmitOptions::from_arg_matches(&matches)?, matches))
-        }
+        Some((name, matches)) if name == "submit" => Ok(Mode::Submit(
+            JobOptions::from_arg_matches(&matches)?,
+            SubmitOptions::from_arg_matches(&matches)?,
+            matches,
+        )),
         Some((name, matches)) if Some(name.as_str()) != verb => Ok(Mode::Tool(name, matches)),
         Some((_, matches)) => {
             Ok(Mode::Local(JobOptions::from_arg_matches(&matches)?, LocalOptions::from_arg_matches(&matches)?, matches))
         }
-        None => Ok(Mode::Local(JobOptions::from_arg_matches(&matches)?, LocalOptions::from_arg_matches(&matches)?, matches)),
+        None => {
+            Ok(Mode::Local(JobOptions::from_arg_matches(&matches)?, LocalOptions::from_arg_matches(&matches)?, matches))
+        }
     }
 }
 
@@ -136,7 +144,10 @@ impl JobOptions {
         }
         if self.memory < limits::ATTEMPT_MEMORY_MIN {
             let least = limits::ATTEMPT_MEMORY_MIN >> 20;
-            return Err(Failure::usage(format!("--memory is {} bytes, and an attempt needs at least {least} MiB", self.memory)));
+            return Err(Failure::usage(format!(
+                "--memory is {} bytes, and an attempt needs at least {least} MiB",
+                self.memory
+            )));
         }
         if self.split == Some(0) {
             return Err(Failure::usage("--split is 0, and a map task needs at least one byte"));
@@ -158,7 +169,8 @@ impl LocalOptions {
     pub(crate) fn check(&self, f: u32) -> Result<(), Failure> {
         const TRACKERS_MAX: u32 = 64;
         if self.trackers == 0 || self.trackers > TRACKERS_MAX {
-            let message = format!("--trackers is {}, and an embedded cluster has between 1 and {TRACKERS_MAX}", self.trackers);
+            let message =
+                format!("--trackers is {}, and an embedded cluster has between 1 and {TRACKERS_MAX}", self.trackers);
             return Err(Failure::usage(message));
         }
         let needed = 2 * f + 1;

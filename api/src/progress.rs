@@ -47,7 +47,12 @@ impl Progress {
             Shown::Lines(last) => {
                 // A line for each tenth of the way is enough for a file.
                 let tenth = |done: u32, all: u32| u64::from(done) * 10 / u64::from(all.max(1));
-                let step = format!("{} {} {}", tenth(summary.maps.0, summary.maps.1), tenth(summary.reduces.0, summary.reduces.1), waiting);
+                let step = format!(
+                    "{} {} {}",
+                    tenth(summary.maps.0, summary.maps.1),
+                    tenth(summary.reduces.0, summary.reduces.1),
+                    waiting
+                );
                 if *last != step {
                     eprintln!("{} {}: {}{waiting}", summary.job, summary.name, stages(view));
                     *last = step;
@@ -75,8 +80,5 @@ impl Default for Progress {
 fn stages(view: &JobView) -> String {
     let summary = &view.summary;
     let disputed = if view.disputed > 0 { format!(", {} disputed", view.disputed) } else { String::new() };
-    format!(
-        "maps {}/{}, reduces {}/{}{disputed}",
-        summary.maps.0, summary.maps.1, summary.reduces.0, summary.reduces.1
-    )
+    format!("maps {}/{}, reduces {}/{}{disputed}", summary.maps.0, summary.maps.1, summary.reduces.0, summary.reduces.1)
 }

@@ -12,7 +12,8 @@ use std::fmt::Write;
 /// Aligns the columns of a table; the first row is the heading.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let cell_width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let cell_width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| cell_width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
@@ -42,8 +43,7 @@ pub fn jobs(jobs: &[JobSummary]) -> String {
 
 /// The list of trackers.
 pub fn trackers(trackers: &[TrackerView]) -> String {
-    let heading =
-        ["TRACKER", "DOMAIN", "ADDRESS", "LIVE", "MAPS", "REDUCES", "AGREED", "OUTVOTED", "OVERDUE", "BLAME"];
+    let heading = ["TRACKER", "DOMAIN", "ADDRESS", "LIVE", "MAPS", "REDUCES", "AGREED", "OUTVOTED", "OVERDUE", "BLAME"];
     let row = |tracker: &TrackerView| {
         vec![
             tracker.id.to_string(),
@@ -200,7 +200,9 @@ pub fn evidence(evidence: &Evidence) -> String {
         },
         Evidence::WrongChunk(_) => "served other bytes than the chunk's name says (proof)".to_owned(),
         Evidence::Outvoted { vote, majority, .. } => match vote.peek() {
-            Ok(vote) => format!("was outvoted on {} by {} (suspicion)", vote.attempt.task, count(majority.len() as u64, "vote")),
+            Ok(vote) => {
+                format!("was outvoted on {} by {} (suspicion)", vote.attempt.task, count(majority.len() as u64, "vote"))
+            }
             Err(_) => "was outvoted (suspicion)".to_owned(),
         },
         Evidence::Garbled { .. } => "signed a command that nobody can read (suspicion)".to_owned(),

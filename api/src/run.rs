@@ -38,6 +38,9 @@ const INPUT: &str = "/input";
 /// Where its output is.
 const OUTPUT: &str = "/output";
 
+/// Input files of this machine, each with its path in the cluster.
+type Inputs = Vec<(PathBuf, String)>;
+
 /// Runs a job program. Its `main` returns what this returns.
 ///
 /// Without a subcommand the job runs on an embedded cluster; `submit` sends it to a running one. Started by a tracker, the
@@ -114,8 +117,7 @@ fn run_local<A: Arguments>(
         files::check_absent(output)?;
     }
     let runtime = new_runtime()?;
-    let mut builder =
-        LocalCluster::builder_of(Arc::<App<A>>::clone(app)).trackers(local.trackers).f(job.f);
+    let mut builder = LocalCluster::builder_of(Arc::<App<A>>::clone(app)).trackers(local.trackers).f(job.f);
     for (tracker, kind) in liars {
         eprintln!("{tracker} lies: it {} (--liar none turns this off)", kind.summary());
         builder = builder.liar(tracker, kind);
@@ -143,18 +145,15 @@ fn liars<A: Arguments>(
 }
 
 /// The input files by their names in the cluster, and the folder of made-up ones.
-fn local_inputs<A>(
-    app: &App<A>,
-    local: &LocalOptions,
-) -> Result<(Vec<(PathBuf, String)>, Option<TempDir>), Failure> {
+fn local_inputs<A>(app: &App<A>, local: &LocalOptions) -> Result<(Inputs, Option<TempDir>), Failure> {
     if !local.input.is_empty() {
         return Ok((files::list(&local.input, INPUT)?, None));
     }
     let Some(sample) = &app.sample else {
         return Err(Failure::usage("no input").hint("name files or folders with --input"));
     };
-    let folder = tempfile::tempdir()
-        .map_err(|e| Failure::new(Exit::Machine, format!("cannot make a temporary folder: {e}")))?;
+    let folder =
+        tempfile::tempdir().map_err(|e| Failure::new(Exit::Machine, format!("cannot make a temporary folder: {e}")))?;
     eprintln!("no --input: a made-up one is used");
     let made = sample(folder.path()).map_err(failure_of)?;
     Ok((files::list(&made, INPUT)?, Some(folder)))
@@ -247,7 +246,11 @@ fn drive<A: Arguments>(app: &App<A>, driver: &mut Driver<'_>, typed: &A) -> Resu
         }
     };
     let driven = driven.map_err(failure_of).and_then(|()| {
-        if driver.complete { Ok(()) } else { Err(Failure::new(Exit::JobFailed, "the program ended without a last job")) }
+        if driver.complete {
+            Ok(())
+        } else {
+            Err(Failure::new(Exit::JobFailed, "the program ended without a last job"))
+        }
     });
     driven.and(driver.clean())
 }

@@ -163,7 +163,7 @@ mod tests {
         let keys: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n]).collect();
         assert_eq!(quantiles(&keys, 4), [vec![25], vec![50], vec![75]]);
         assert_eq!(quantiles(&keys, 1), Vec::<Vec<u8>>::new());
-        assert_eq!(quantiles(&[], 3), [vec![], vec![]]);
+        assert_eq!(quantiles(&[], 3), [Vec::<u8>::new(), Vec::new()]);
         let crowded = vec![vec![7]; 10];
         assert_eq!(quantiles(&crowded, 3), [vec![7], vec![7]]);
     }

@@ -104,9 +104,7 @@ pub fn succeeded(view: &JobView) -> Result<(), Failure> {
     match &view.summary.state {
         JobState::Succeeded => Ok(()),
         JobState::Killed => Err(Failure::new(Exit::JobFailed, format!("{job} was killed"))),
-        JobState::Failed(why) => {
-            Err(Failure::new(Exit::JobFailed, format!("{job} failed: {}", report::failure(why))))
-        }
+        JobState::Failed(why) => Err(Failure::new(Exit::JobFailed, format!("{job} failed: {}", report::failure(why)))),
         JobState::Running | JobState::Waiting(_) => Err(Failure::new(Exit::JobFailed, format!("{job} has not ended"))),
     }
 }

@@ -144,7 +144,8 @@ async fn user_code_that_fails_is_named_with_its_record() {
     ] {
         let cluster = builder().trackers(3).start().await.expect("started");
         let (view, _, blamed) = run(&cluster, wrong).await;
-        let JobState::Failed(JobFailure::Program { task, kind: its_kind, record: its_record, message }) = view.summary.state
+        let JobState::Failed(JobFailure::Program { task, kind: its_kind, record: its_record, message }) =
+            view.summary.state
         else {
             panic!("{:?}", view.summary.state)
         };

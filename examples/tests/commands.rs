@@ -68,7 +68,8 @@ fn terasort_generates_sorts_and_validates() {
     let place = tempfile::tempdir().expect("a folder");
     let at = |name: &str| place.path().join(name).to_str().expect("UTF-8").to_owned();
     succeeded(&run(TERASORT, place.path(), &["gen", "100000", &at("records")]));
-    let sort = ["sort", "--input", &at("records"), "--output", &at("sorted"), "--reducers", "3", "--liar", "serve-wrong"];
+    let sort =
+        ["sort", "--input", &at("records"), "--output", &at("sorted"), "--reducers", "3", "--liar", "serve-wrong"];
     let printed = succeeded(&run(TERASORT, place.path(), &sort));
     assert!(printed.contains("tracker-2 is convicted"), "{printed}");
     let printed = succeeded(&run(TERASORT, place.path(), &["validate", &at("sorted")]));
@@ -117,7 +118,12 @@ fn bad_input_has_one_clear_error_and_its_exit_code() {
         (WORDCOUNT, &["--nonsense"], 2, "--nonsense"),
         (GREP, &["--input", text, "-e", "("], 2, "unclosed group"),
         (GREP, &["-e", "x"], 2, "--input"),
-        (WORDCOUNT, &["submit", "--cluster", "/no/such/folder", "--input", "/a", "--output", "/b"], 4, "quorate cluster up"),
+        (
+            WORDCOUNT,
+            &["submit", "--cluster", "/no/such/folder", "--input", "/a", "--output", "/b"],
+            4,
+            "quorate cluster up",
+        ),
         (TERASORT, &["validate", "/no/such/file"], 3, "/no/such/file"),
         (TERASORT, &["gen", "1", text], 3, text),
     ];

@@ -1,9 +1,9 @@
 //! Grep against a loop over the lines.
 
+mod data;
 #[allow(dead_code, reason = "a program whose main is not run here")]
 #[path = "../src/bin/grep.rs"]
 mod grep;
-mod data;
 
 use grep::GrepArgs;
 use quorate::testing::{FailureKind, Harness, TaskError};

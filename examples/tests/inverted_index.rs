@@ -1,9 +1,9 @@
 //! The inverted index against one built word by word.
 
+mod data;
 #[allow(dead_code, reason = "a program whose main is not run here")]
 #[path = "../src/bin/inverted-index.rs"]
 mod inverted_index;
-mod data;
 
 use quorate::testing::Harness;
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
 //! The log report against counting line by line.
 
+mod data;
 #[allow(dead_code, reason = "a program whose main is not run here")]
 #[path = "../src/bin/log-report/main.rs"]
 mod log_report;
-mod data;
 
 use log_report::{ReportArgs, line};
 use quorate::{
@@ -63,7 +63,16 @@ fn all_three_forms_are_read() {
 
 #[test]
 fn lines_in_no_form_are_counted_apart() {
-    for wrong in ["", " ", "[", "[x] [", "2015-10-18", "081109 203615 148", "2015-10-18 é INFO [main] x: y", "[Sun Foo 04 04:47:44 2005] [error] x"] {
+    for wrong in [
+        "",
+        " ",
+        "[",
+        "[x] [",
+        "2015-10-18",
+        "081109 203615 148",
+        "2015-10-18 é INFO [main] x: y",
+        "[Sun Foo 04 04:47:44 2005] [error] x",
+    ] {
         assert_eq!(line::parse(wrong), None, "{wrong:?}");
     }
     let outcome = Harness::new(log_report::count_lines()).run(&[("/log", b"nonsense\n")]).expect("counted");

@@ -1,9 +1,9 @@
 //! Word count against coreutils.
 
+mod data;
 #[allow(dead_code, reason = "a program whose main is not run here")]
 #[path = "../src/bin/wordcount.rs"]
 mod wordcount;
-mod data;
 
 use quorate::testing::Harness;
 use std::{

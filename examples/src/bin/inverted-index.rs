@@ -69,9 +69,11 @@ pub(crate) fn job() -> Job<Index, Postings> {
 
 fn main() -> ExitCode {
     let app = App::new("inverted-index", |_: &NoArgs| job());
-    quorate::main(app.about("Builds the index of a folder of documents").summary(|results: &Results<'_>, out: &mut dyn std::io::Write| {
-        let counter = |name: &str| results.counters().get(name).copied().unwrap_or(0);
-        writeln!(out, "{} words in {} documents", counter("words"), counter("documents"))?;
-        Ok(())
-    }))
+    quorate::main(app.about("Builds the index of a folder of documents").summary(
+        |results: &Results<'_>, out: &mut dyn std::io::Write| {
+            let counter = |name: &str| results.counters().get(name).copied().unwrap_or(0);
+            writeln!(out, "{} words in {} documents", counter("words"), counter("documents"))?;
+            Ok(())
+        },
+    ))
 }

@@ -20,8 +20,9 @@ use std::{cmp::Ordering, io, marker::PhantomData, path::Path};
 /// # fn reduce(segments: &[LocalBytes], directory: &std::path::Path, watch: &Watch) -> Result<(), TaskError> {
 /// let mut groups = Groups::open(segments, 256 << 20, directory, watch)?;
 /// while let Some(group) = groups.next_group()? {
+///     let key = group.key;
 ///     let total: u64 = group.values::<u64>().sum();
-///     println!("{:?} {total}", group.key);
+///     println!("{key:?} {total}");
 /// }
 /// # Ok(())
 /// # }

@@ -9,6 +9,8 @@ use quorate_engine::{
 use std::path::Path;
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
+/// Keys, each with its values.
+type Grouped = Vec<(Vec<u8>, Vec<Vec<u8>>)>;
 
 fn bytes_of(records: &Records) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -30,7 +32,7 @@ fn store(segments: &[Vec<u8>], directory: &Path) -> Vec<LocalBytes> {
     local
 }
 
-fn merged(segments: &[Vec<u8>], memory: u64) -> Result<Vec<(Vec<u8>, Vec<Vec<u8>>)>, TaskError> {
+fn merged(segments: &[Vec<u8>], memory: u64) -> Result<Grouped, TaskError> {
     let directory = tempfile::tempdir().expect("a directory");
     let local = store(segments, directory.path());
     let watch = Watch::default();
@@ -52,10 +54,10 @@ fn merged(segments: &[Vec<u8>], memory: u64) -> Result<Vec<(Vec<u8>, Vec<Vec<u8>
     Ok(found)
 }
 
-fn naively_merged(segments: &[Records]) -> Vec<(Vec<u8>, Vec<Vec<u8>>)> {
+fn naively_merged(segments: &[Records]) -> Grouped {
     let mut all = segments.concat();
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut groups: Vec<(Vec<u8>, Vec<Vec<u8>>)> = Vec::new();
+    let mut groups: Grouped = Vec::new();
     for (key, value) in all {
         match groups.last_mut().filter(|group| group.0 == key) {
             Some(group) => group.1.push(value),

@@ -150,7 +150,8 @@ fn ascii(n: u64, x: u128, bytes: &mut Vec<u8>) {
     digits(x as u64, 2, bytes);
     bytes.extend_from_slice(format!("  {n:032X}  ").as_bytes());
     for group in (0..13).rev() {
-        let digit = char::from_digit((x >> (4 * group)) as u32 & 0xF, 16).map_or(b'0', |d| d.to_ascii_uppercase() as u8);
+        let digit =
+            char::from_digit((x >> (4 * group)) as u32 & 0xF, 16).map_or(b'0', |d| d.to_ascii_uppercase() as u8);
         bytes.extend_from_slice(&[digit; 4]);
     }
     bytes.extend_from_slice(b"\r\n");

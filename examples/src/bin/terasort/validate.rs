@@ -40,7 +40,10 @@ pub(crate) fn run(args: &Validate) -> Result<()> {
     }
     println!("{} records, checksum {:x}, {} duplicate keys", findings.records, findings.checksum, findings.duplicates);
     match findings.unordered {
-        None => Ok(println!("sorted")),
+        None => {
+            println!("sorted");
+            Ok(())
+        }
         Some(record) => Err(Error::new(format!("record {record} has a smaller key than the one before: not sorted"))),
     }
 }

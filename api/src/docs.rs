@@ -1,0 +1,27 @@
+//! The project's pages, kept beside the code in `api/docs`: their examples are compiled and run with the tests.
+//!
+//! * [`guide`]: writing and running jobs;
+//! * [`architecture`]: what is built, and what must hold;
+//! * [`fault_model`]: who may lie, how it is found out, and what is not protected;
+//! * [`testing`]: where the tests are, and how to run them;
+//! * [`changelog`]: what changed.
+
+#[doc = include_str!("../docs/architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("../docs/changelog.md")]
+pub mod changelog {}
+
+#[doc = include_str!("../docs/fault-model.md")]
+pub mod fault_model {}
+
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
+
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
+
+/// The examples of the project's front page.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}
