@@ -137,7 +137,7 @@ impl<A: Arguments> App<A> {
         about: &'static str,
         run: impl Fn(&T) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let command = T::augment_args(Command::new(name)).about(about);
+        let command = T::augment_args(Command::new(name)).about(about).long_about(about);
         self.tools.push(Tool { command, run: Box::new(move |matches| run(&T::from_arg_matches(matches)?)) });
         self
     }

@@ -17,13 +17,18 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
 /// The configuration's file in a cluster's folder.
 pub const CLUSTER_FILE: &str = "cluster.toml";
 /// The client's secret key in a cluster's folder.
 pub const KEY_FILE: &str = "client.key";
+
+/// An answer that takes longer is late.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// A client's way to a cluster: its job tracker, and its chunk servers.
 #[derive(Clone)]
@@ -115,8 +120,25 @@ impl Connection {
     /// # Errors
     /// [`ClientError`].
     pub async fn refresh(&self) -> Result<(), ClientError> {
-        self.chunks.set_servers(Servers::of(&self.client.trackers().await?));
+        let trackers = patiently(self.client.trackers(), |text| eprintln!("{text}")).await?;
+        self.chunks.set_servers(Servers::of(&trackers));
         Ok(())
+    }
+}
+
+/// Waits for an answer of the job tracker. The client tries again by itself; when that takes long, `say` is told so.
+pub async fn patiently<T>(answer: impl Future<Output = T>, say: impl FnOnce(&str)) -> T {
+    patiently_after(SILENCE, answer, say).await
+}
+
+async fn patiently_after<T>(silence: Duration, answer: impl Future<Output = T>, say: impl FnOnce(&str)) -> T {
+    let mut answer = pin!(answer);
+    match tokio::time::timeout(silence, &mut answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            say("the job tracker does not answer; trying again");
+            answer.await
+        }
     }
 }
 
@@ -165,11 +187,14 @@ impl From<Refusal> for Failure {
         let message = refusal.to_string();
         let failure = |exit| Failure::new(exit, message.clone());
         match refusal {
-            Refusal::NotFound(_) => failure(Exit::Path).hint("`quorate fs ls` shows what is there"),
-            Refusal::Exists(_) => {
-                failure(Exit::Path).hint("choose another --output, or remove it with `quorate fs rm -r`")
+            Refusal::NotFound(what) if what.starts_with('/') => {
+                failure(Exit::Path).hint("`quorate fs ls` shows what is there")
             }
-            Refusal::IsFolder(_) => failure(Exit::Path).hint("add -r to remove a folder with all that is in it"),
+            Refusal::NotFound(_) => failure(Exit::Path).hint("`quorate job list` shows the jobs"),
+            Refusal::Exists(path) => failure(Exit::Path).hint(format!(
+                "choose another path, or remove it with `quorate fs rm -r {path}`; nothing is overwritten"
+            )),
+            Refusal::IsFolder(_) => failure(Exit::Path),
             Refusal::TooFewDomains { .. } => failure(Exit::Cluster).hint("use a smaller --f, or start more trackers"),
             Refusal::WrongTarget { .. } => failure(Exit::Cluster).hint("build the program for the trackers' machines"),
             Refusal::Invalid(_) => failure(Exit::Usage),
@@ -180,7 +205,7 @@ impl From<Refusal> for Failure {
 
 impl From<GetError> for Failure {
     fn from(error: GetError) -> Self {
-        Failure::new(Exit::Cluster, error.to_string()).hint("`quorate cluster trackers` shows which trackers are there")
+        Failure::new(Exit::Cluster, error.to_string()).hint("`quorate cluster status` shows which trackers are there")
     }
 }
 
@@ -241,6 +266,25 @@ mod tests {
         forget(&folder).expect("forgotten");
         assert!(!folder.exists());
         forget(&folder).expect("nothing left to forget");
+    }
+
+    #[test]
+    fn hints_fit_what_was_refused() {
+        let hint = |refusal: Refusal| Failure::from(refusal).hint.unwrap_or_default();
+        assert!(hint(Refusal::NotFound("/a".to_owned())).contains("quorate fs ls"));
+        assert!(hint(Refusal::NotFound("job-99".to_owned())).contains("quorate job list"));
+        let exists = hint(Refusal::Exists("/a".to_owned()));
+        assert!(exists.contains("quorate fs rm -r /a") && !exists.contains("--output"), "{exists}");
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_waited_for_and_said() {
+        let at_once = patiently_after(Duration::from_secs(60), async { 1 }, |text| panic!("{text}"));
+        assert_eq!(at_once.await, 1);
+        // This answer comes only after it was said to be late.
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let late = patiently_after(Duration::ZERO, told, |text| tell.send(text.to_owned()).expect("waited for"));
+        assert!(late.await.expect("said").contains("does not answer"));
     }
 
     #[test]

@@ -6,13 +6,15 @@ use crate::{
     error::{Error, Result},
     exit::{Exit, Failure},
     options::JobOptions,
-    sample,
+    results, sample,
     submit::{Request, succeeded, wait_with_progress},
 };
 use quorate_protocol::{
     file::{File, Path as ClusterPath},
+    ids::JobId,
     job::{Partitioning, Program, Specification},
     query::JobView,
+    vote::Counters,
 };
 use std::future::Future;
 use tokio::runtime::Runtime;
@@ -45,6 +47,8 @@ pub struct Driver<'a> {
     pub(crate) ended: Vec<JobView>,
     /// Whether the last job was submitted.
     pub(crate) complete: bool,
+    /// Whether a job runs on without anybody who waits for it.
+    left: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -55,12 +59,28 @@ impl<'a> Driver<'a> {
         plan: Plan,
         inputs: Vec<String>,
     ) -> Self {
-        Self { runtime, connection, jobs, plan, inputs, between: Vec::new(), ended: Vec::new(), complete: false }
+        let left = plan.detach;
+        Self { runtime, connection, jobs, plan, inputs, between: Vec::new(), ended: Vec::new(), complete: false, left }
     }
 
-    /// The program's input: paths in the cluster's file system.
+    /// The program's input: paths of files and folders in the cluster's file system.
     pub fn inputs(&self) -> &[String] {
         &self.inputs
+    }
+
+    /// The paths of all files in the program's input.
+    ///
+    /// # Errors
+    /// When an input is missing, or there is no file in any.
+    pub fn input_files(&self) -> Result<Vec<String>> {
+        let paths = cluster_paths(&self.inputs)?;
+        let files = interruptible(self.runtime, self.files(&paths))?;
+        Ok(files.into_iter().map(|(path, _)| path.as_str().to_owned()).collect())
+    }
+
+    /// The counters of the jobs that have ended; of two with one name, the later job's.
+    pub fn counters(&self) -> Counters {
+        results::counters(&self.ended)
     }
 
     /// Runs a job whose output other jobs read, waits for it, and gives its output folder. The folder goes away when the
@@ -89,9 +109,9 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Removes what only jobs in between needed. While a detached job reads it, it stays.
+    /// Removes what only jobs in between needed. While a job runs on that reads it, it stays.
     pub(crate) fn clean(&mut self) -> Result<(), Failure> {
-        if self.plan.detach {
+        if self.left {
             return Ok(());
         }
         for folder in std::mem::take(&mut self.between) {
@@ -105,30 +125,39 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn run(&mut self, job: &str, inputs: &[String], output: ClusterPath, wait: bool) -> Result<()> {
-        let view = interruptible(self.runtime, self.run_async(job, inputs, output, wait))?;
-        if let Some(view) = view {
-            self.ended.push(view.clone());
-            succeeded(&view)?;
-        }
-        Ok(())
-    }
-
-    async fn run_async(
-        &self,
-        entry: &str,
-        inputs: &[String],
-        output: ClusterPath,
-        wait: bool,
-    ) -> Result<Option<JobView>, Failure> {
-        let specification = self.specification(entry, inputs, output).await?;
-        let job = self.connection.client.submit_job(specification).await?;
+    fn run(&mut self, entry: &str, inputs: &[String], output: ClusterPath, wait: bool) -> Result<()> {
+        let is_last = output == self.plan.output;
+        let job = interruptible(self.runtime, self.submit(entry, inputs, output))?;
         if !wait {
             println!("{job}");
             eprintln!("{job} runs; `quorate job show {job}` tells how it stands");
-            return Ok(None);
+            return Ok(());
         }
-        Ok(Some(wait_with_progress(self.connection, job).await?))
+        let waited = interruptible(self.runtime, wait_with_progress(self.connection, job));
+        let view = waited.map_err(|failure| self.leave(failure, job, is_last))?;
+        self.ended.push(view.clone());
+        Ok(succeeded(&view)?)
+    }
+
+    async fn submit(&self, entry: &str, inputs: &[String], output: ClusterPath) -> Result<JobId, Failure> {
+        let specification = self.specification(entry, inputs, output).await?;
+        Ok(self.connection.client.submit_job(specification).await?)
+    }
+
+    /// A running cluster goes on with a job that nobody waits for any more.
+    fn leave(&mut self, failure: Failure, job: JobId, is_last: bool) -> Failure {
+        match self.plan.program {
+            Program::Embedded { .. } => return failure,
+            Program::Binary { .. } => self.left = true,
+        }
+        if failure.exit != Exit::Interrupted {
+            return failure;
+        }
+        let rest = if is_last { "" } else { ", and the jobs that were to follow are not submitted" };
+        Failure::new(Exit::Interrupted, format!("interrupted; {job} runs on{rest}")).hint(format!(
+            "`quorate job kill {job}` ends it, `quorate job show {job}` tells how it stands, `quorate job wait {job}` \
+             waits for it again"
+        ))
     }
 
     async fn specification(
@@ -138,7 +167,7 @@ impl<'a> Driver<'a> {
         output: ClusterPath,
     ) -> Result<Specification, Failure> {
         let job = build(self.jobs, entry, &self.plan.arguments)?;
-        let paths = inputs.iter().map(|path| cluster_path(path)).collect::<Result<Vec<_>, _>>()?;
+        let paths = cluster_paths(inputs)?;
         let files = self.files(&paths).await?;
         let length: u64 = files.iter().map(|(_, file)| file.manifest.length()).sum();
         let options = &self.plan.options;
@@ -167,13 +196,21 @@ impl<'a> Driver<'a> {
     }
 
     async fn files(&self, paths: &[ClusterPath]) -> Result<Vec<(ClusterPath, File)>, Failure> {
+        self.connection.refresh().await?;
         let mut files = Vec::new();
         for path in paths {
             files.extend(self.connection.client.files(path).await?);
         }
-        self.connection.refresh().await?;
+        if files.is_empty() {
+            let names: Vec<&str> = paths.iter().map(ClusterPath::as_str).collect();
+            return Err(Failure::new(Exit::Path, format!("there are no files in the input {}", names.join(", "))));
+        }
         Ok(files)
     }
+}
+
+fn cluster_paths(paths: &[String]) -> Result<Vec<ClusterPath>, Failure> {
+    paths.iter().map(|path| cluster_path(path)).collect()
 }
 
 /// Makes a job on the client; what is wrong with it is wrong with its arguments.

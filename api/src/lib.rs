@@ -106,7 +106,7 @@ pub use input::{FixedRecords, Input, Lines, ParquetBatches, WholeFiles};
 pub use job::{AnyJob, IntoJob, Job};
 pub use local::LocalCluster;
 pub use mapper::{MapContext, Mapper};
-pub use options::{JobOptions, parse_liars};
+pub use options::{JobOptions, liar_kinds, parse_liars};
 pub use output::{Columns, Format, Parquet, RawBytes, TextLines, Writer};
 pub use progress::Progress;
 pub use quorate_engine::{

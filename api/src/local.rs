@@ -5,6 +5,8 @@ use crate::{
     app::{App, Arguments, JobSource, ProgramOf},
     connection::Connection,
     exit::{Exit, Failure},
+    files,
+    progress::Transfer,
     submit::{Request, program_digest},
 };
 use futures::{TryStreamExt, future::join_all};
@@ -278,8 +280,11 @@ impl LocalCluster {
     /// # Errors
     /// [`Failure`].
     pub async fn put_file(&self, local: &Path, path: &str) -> Result<(), Failure> {
-        let bytes = tokio::fs::read(local).await.map_err(|e| Failure::io("cannot read", local, &e))?;
-        self.put(&bytes, path).await
+        let path = crate::connection::cluster_path(path)?;
+        self.connection.refresh().await?;
+        let how = Upload::copies(self.f as usize + 1);
+        let file = files::store(&self.connection, local, how, &Transfer::hidden()).await?;
+        Ok(self.client().create_files(vec![(path, file)]).await?)
     }
 
     /// A specification for one of the program's jobs, with two partitions and small splits. Change what a test is about.

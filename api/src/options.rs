@@ -47,8 +47,8 @@ pub(crate) struct LocalOptions {
     /// Task trackers to start, each a failure domain of its own
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) trackers: u32,
-    /// Lets a tracker lie, as in 2=corrupt-map, or says `none`; may be repeated
-    #[arg(long, value_name = "[N=]KIND")]
+    /// Lets a tracker lie, as in 2=corrupt-map, or `none`; may be repeated. `--help` lists the kinds
+    #[arg(long, value_name = "[N=]KIND", long_help = liar_help())]
     pub(crate) liar: Vec<String>,
     /// Keeps the cluster's files in this folder, to look at them afterwards
     #[arg(long, value_name = "DIR")]
@@ -92,15 +92,15 @@ pub(crate) fn command(
     tools: Vec<Command>,
 ) -> Command {
     let job = |command: Command| JobOptions::augment_args(arguments(command));
-    let submit = Command::new("submit")
-        .about("Runs the job on a running cluster instead of an embedded one")
-        .after_help("Start a cluster with `quorate cluster up`, and copy the input into it with `quorate fs put`.");
-    let submit = SubmitOptions::augment_args(job(submit));
-    let root = Command::new(name).about(about).after_help(AFTER_HELP).version(crate::VERSION);
+    // Set last: an argument struct brings its own text along.
+    let about_is = |command: Command, about: &'static str| command.about(about).long_about(about);
+    let submit = Command::new("submit").after_help(AFTER_SUBMIT_HELP);
+    let submit = about_is(SubmitOptions::augment_args(job(submit)), SUBMIT_ABOUT);
+    let root = Command::new(name).after_help(AFTER_HELP).version(crate::VERSION).max_term_width(HELP_WIDTH);
     let root = match verb {
         Some(verb) => {
-            let local = Command::new(verb).about(about).after_help(AFTER_HELP);
-            root.subcommand(LocalOptions::augment_args(job(local)))
+            let local = Command::new(verb).after_help(AFTER_HELP);
+            root.subcommand(about_is(LocalOptions::augment_args(job(local)), about))
                 .subcommand_required(true)
                 .arg_required_else_help(true)
         }
@@ -108,8 +108,16 @@ pub(crate) fn command(
             LocalOptions::augment_args(job(root)).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true)
         }
     };
-    root.subcommand(submit).subcommands(tools)
+    about_is(root, about).subcommand(submit).subcommands(tools)
 }
+
+/// Longer lines are hard to read.
+const HELP_WIDTH: usize = 100;
+
+const SUBMIT_ABOUT: &str = "Runs the job on a running cluster instead of an embedded one";
+
+const AFTER_SUBMIT_HELP: &str = "\
+Start a cluster with `quorate cluster up`, and copy the input into it with `quorate fs put`.";
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 the job failed; 2 wrong usage; 3 input missing or output exists; 4 no cluster, or it refuses;
@@ -180,6 +188,20 @@ impl LocalOptions {
         }
         Ok(())
     }
+}
+
+fn liar_help() -> String {
+    format!(
+        "Lets a tracker lie, to watch it being outvoted: 2=corrupt-map makes tracker 2 a liar. Without a number it is \
+         tracker {LIAR_DEFAULT}. May be repeated; `none` lets nobody lie. The kinds:\n{}",
+        liar_kinds()
+    )
+}
+
+/// The kinds of liars, a line for each, for a help text.
+pub fn liar_kinds() -> String {
+    let line = |kind: &Kind| format!("  {:<20} {}", kind.name(), kind.summary());
+    Kind::ALL.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The tracker that lies when only a lie is named.

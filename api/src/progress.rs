@@ -1,4 +1,5 @@
-//! Shows how a job gets on: a bar on a terminal, lines of text elsewhere. All of it goes to standard error.
+//! Shows how long work gets on: a bar on a terminal; elsewhere lines of text for a job, and nothing for bytes that are
+//! copied. All of it goes to standard error, and a bar goes away with the work.
 
 use crate::report;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -61,7 +62,15 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Tells something besides.
+    pub fn say(&self, text: &str) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
+            Shown::Lines(_) => eprintln!("{text}"),
+        }
+    }
+
+    /// Takes the bar away, and tells how the job ended.
     pub fn finish(self, view: &JobView) {
         if let Shown::Bar(bar) = self.shown {
             bar.finish_and_clear();
@@ -81,4 +90,36 @@ fn stages(view: &JobView) -> String {
     let summary = &view.summary;
     let disputed = if view.disputed > 0 { format!(", {} disputed", view.disputed) } else { String::new() };
     format!("maps {}/{}, reduces {}/{}{disputed}", summary.maps.0, summary.maps.1, summary.reduces.0, summary.reduces.1)
+}
+
+/// The progress of bytes that are copied.
+pub(crate) struct Transfer {
+    bar: ProgressBar,
+}
+
+impl Transfer {
+    /// Starts to show that so many bytes are copied. Nothing is shown where standard error is no terminal.
+    pub(crate) fn new(what: &'static str, bytes: u64) -> Self {
+        let bar = ProgressBar::new(bytes).with_message(what);
+        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self { bar }
+    }
+
+    /// Shows nothing anywhere.
+    pub(crate) fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden() }
+    }
+
+    /// So many more bytes are copied.
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// Takes the bytes of the next file that are copied by now.
+    pub(crate) fn part(&self) -> impl Fn(u64) + Send + Sync + 'static {
+        let (bar, before) = (self.bar.clone(), self.bar.position());
+        move |bytes| bar.set_position(before + bytes)
+    }
 }

@@ -2,12 +2,13 @@
 
 use crate::amounts::{count, show_bytes, show_duration};
 use quorate_protocol::{
+    cluster::Cluster,
     evidence::Evidence,
-    ids::TrackerId,
+    ids::{JobId, TrackerId},
     query::{Blame, Dispute, JobFailure, JobState, JobSummary, JobView, Standing, TrackerView},
     vote::FailureKind,
 };
-use std::fmt::Write;
+use std::{cmp::Reverse, fmt::Write};
 
 /// Aligns the columns of a table; the first row is the heading.
 pub fn table(rows: &[Vec<String>]) -> String {
@@ -109,14 +110,8 @@ pub fn job(view: &JobView) -> String {
 pub fn failure(failure: &JobFailure) -> String {
     match failure {
         JobFailure::Program { task, kind, record, message } => {
-            let what = match kind {
-                FailureKind::UserError => "the program returned an error",
-                FailureKind::UserPanic => "the program panicked",
-                FailureKind::BadInput => "the input is not what the job's format says",
-                FailureKind::Died => "the program's process died",
-            };
             let at = record.map_or(String::new(), |record| format!(" at record {record}"));
-            format!("{what} in {task}{at}: {message}")
+            format!("{} in {task}{at}: {message}", failure_kind(*kind))
         }
         JobFailure::Undecidable { task } => format!(
             "{task} is undecidable: its attempts gave different outputs and no f + 1 agree. The program may be \
@@ -126,9 +121,21 @@ pub fn failure(failure: &JobFailure) -> String {
     }
 }
 
-/// One line for each disputed task: who said what, who was outvoted, what was done again.
+/// How a program failed, as the beginning of a sentence.
+pub fn failure_kind(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::UserError => "the program returned an error",
+        FailureKind::UserPanic => "the program panicked",
+        FailureKind::BadInput => "the input is not what the job's format says",
+        FailureKind::Died => "the program's process died",
+    }
+}
+
+/// One line for each disputed task, in the order of the tasks: who said what, who was outvoted, what was done again.
 pub fn disputes(view: &JobView) -> Vec<String> {
-    let mut lines: Vec<String> = view.disputes.iter().map(|d| dispute(d, view.summary.f)).collect();
+    let mut disputes: Vec<&Dispute> = view.disputes.iter().collect();
+    disputes.sort_by_key(|dispute| dispute.task);
+    let mut lines: Vec<String> = disputes.into_iter().map(|d| dispute(d, view.summary.f)).collect();
     let more = view.disputed.saturating_sub(view.disputes.len() as u64);
     if more > 0 {
         lines.push(format!("and {more} more"));
@@ -212,10 +219,52 @@ pub fn evidence(evidence: &Evidence) -> String {
     }
 }
 
+/// What is held against a tracker, in a line: its weightiest piece of evidence, and how many more there are. With `jobs`,
+/// only evidence that names one of them counts. `None` when nothing does: what cannot be checked is not repeated.
+pub fn held_against(
+    cluster: &Cluster,
+    tracker: TrackerId,
+    evidence: &[Evidence],
+    jobs: Option<&[JobId]>,
+) -> Option<String> {
+    let concerns = |piece: &Evidence| jobs.is_none_or(|jobs| job_of(piece).is_some_and(|job| jobs.contains(&job)));
+    let mut checked = Vec::new();
+    for piece in evidence.iter().filter(|piece| concerns(piece)) {
+        if let Some((_, blame)) = piece.check(cluster).ok().filter(|(accused, _)| *accused == tracker) {
+            checked.push((blame, piece));
+        }
+    }
+    checked.sort_by_key(|(blame, _)| Reverse(*blame));
+    let (level, weightiest) = checked.first()?;
+    let more = match checked.len() {
+        1 => String::new(),
+        2 => "; 1 more piece of evidence".to_owned(),
+        n => format!("; {} more pieces of evidence", n - 1),
+    };
+    Some(format!("{tracker} is {}: it {}{more}", blame(*level), self::evidence(weightiest)))
+}
+
+/// The job that a piece of evidence is about, when it names one.
+fn job_of(evidence: &Evidence) -> Option<JobId> {
+    match evidence {
+        Evidence::TwoVotes(vote, _)
+        | Evidence::WrongSegment { vote, .. }
+        | Evidence::Outvoted { vote, .. }
+        | Evidence::Complaints { vote, .. } => Some(vote.peek().ok()?.attempt.task.job),
+        Evidence::WrongChunk(_) | Evidence::Garbled { .. } => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_protocol::ids::{AttemptId, JobId, Stage, TaskId};
+    use quorate_protocol::{
+        cluster::TrackerMember,
+        digest::Digest,
+        ids::{AttemptId, Domain, Stage, TaskId},
+        sign::{SecretKey, Signed},
+        vote::{Ballot, Vote},
+    };
 
     #[test]
     fn a_dispute_names_both_sides() {
@@ -231,6 +280,51 @@ mod tests {
             "map-3: tracker-2 said 1a2b3c4d (outvoted), tracker-0 and tracker-1 said 99ff0011 (agreed); \
              1 attempt more than planned"
         );
+    }
+
+    #[test]
+    fn the_weightiest_evidence_of_the_job_is_told() {
+        let key = |number: u32| SecretKey::from_seed([number as u8 + 1; 32]);
+        let member = |number| TrackerMember {
+            id: TrackerId::new(number),
+            domain: Domain(format!("domain-{number}")),
+            key: key(number).public(),
+        };
+        let cluster = Cluster {
+            name: "test".to_owned(),
+            f: 0,
+            allow_liars: true,
+            clients: Vec::new(),
+            replicas: Vec::new(),
+            trackers: (0..3).map(member).collect(),
+        };
+        let vote = |job, number, record| {
+            let task = TaskId { job: JobId::new(job), stage: Stage::Map, index: 0 };
+            let vote = Vote {
+                cluster: cluster.id(),
+                specification: Digest::of(b"specification"),
+                f: 1,
+                attempt: AttemptId { task, attempt: 0 },
+                tracker: TrackerId::new(number),
+                ballot: Ballot::Failed { kind: FailureKind::UserError, record: Some(record) },
+            };
+            Signed::seal(&vote, &key(number))
+        };
+        let outvoted =
+            |job| Evidence::Outvoted { vote: vote(job, 0, 9), majority: vec![vote(job, 1, 5), vote(job, 2, 5)] };
+        let evidence = [outvoted(1), Evidence::TwoVotes(vote(1, 0, 1), vote(1, 0, 2)), outvoted(2), outvoted(2)];
+        let told = |jobs: Option<&[JobId]>| held_against(&cluster, TrackerId::new(0), &evidence, jobs);
+        let (first, second, third) = (JobId::new(1), JobId::new(2), JobId::new(3));
+        assert_eq!(
+            told(Some(&[first])).as_deref(),
+            Some(
+                "tracker-0 is convicted: it signed two different votes for one attempt (proof); 1 more piece of evidence"
+            )
+        );
+        assert!(told(Some(&[second])).is_some_and(|line| line.starts_with("tracker-0 is suspected: it was outvoted")));
+        assert_eq!(told(Some(&[third])), None);
+        assert!(told(None).is_some_and(|line| line.ends_with("; 3 more pieces of evidence")));
+        assert_eq!(held_against(&cluster, TrackerId::new(1), &evidence, None), None, "it is about another");
     }
 
     #[test]

@@ -4,12 +4,17 @@ use crate::error::Result;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use quorate_dfs::{ChunkClient, GetError};
-use quorate_protocol::{file::File, vote::Counters};
+use quorate_protocol::{file::File, query::JobView, vote::Counters};
 use std::{
     io::{self, BufRead, BufReader, Read},
     path::PathBuf,
 };
 use tokio::runtime::Runtime;
+
+/// Counters of all jobs; of two with one name, the later job's.
+pub(crate) fn counters(views: &[JobView]) -> Counters {
+    views.iter().flat_map(|view| view.counters.clone()).collect()
+}
 
 /// Where the parts are.
 pub(crate) enum Parts<'a> {

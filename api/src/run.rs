@@ -11,16 +11,15 @@ use crate::{
     local::LocalCluster,
     options::{self, JobOptions, LocalOptions, Mode, SubmitOptions, parse_liars},
     report,
-    results::{Parts, Results},
+    results::{Parts, Results, counters},
     submit::{program_digest, upload_program},
 };
 use clap::ArgMatches;
 use quorate_liars::Kind;
 use quorate_protocol::{
-    ids::TrackerId,
+    ids::{JobId, TrackerId},
     job::Program,
     query::{Blame, JobFailure, JobState, JobView},
-    vote::Counters,
 };
 use quorate_tasktracker::first_difference;
 use std::{
@@ -37,9 +36,6 @@ use tokio::runtime::Runtime;
 const INPUT: &str = "/input";
 /// Where its output is.
 const OUTPUT: &str = "/output";
-
-/// Input files of this machine, each with its path in the cluster.
-type Inputs = Vec<(PathBuf, String)>;
 
 /// Runs a job program. Its `main` returns what this returns.
 ///
@@ -112,10 +108,10 @@ fn run_local<A: Arguments>(
     local.check(job.f)?;
     let liars = liars(app, &job, &local)?;
     let (typed, json) = arguments(app, matches)?;
-    let (inputs, _sample) = local_inputs(app, &local)?;
     if let Some(output) = &local.output {
-        files::check_absent(output)?;
+        files::check_output(output)?;
     }
+    let (inputs, _sample) = local_inputs(app, &local)?;
     let runtime = new_runtime()?;
     let mut builder = LocalCluster::builder_of(Arc::<App<A>>::clone(app)).trackers(local.trackers).f(job.f);
     for (tracker, kind) in liars {
@@ -145,9 +141,10 @@ fn liars<A: Arguments>(
 }
 
 /// The input files by their names in the cluster, and the folder of made-up ones.
-fn local_inputs<A>(app: &App<A>, local: &LocalOptions) -> Result<(Inputs, Option<TempDir>), Failure> {
+fn local_inputs<A>(app: &App<A>, local: &LocalOptions) -> Result<(Vec<files::Pair>, Option<TempDir>), Failure> {
+    let root = cluster_path(INPUT)?;
     if !local.input.is_empty() {
-        return Ok((files::list(&local.input, INPUT)?, None));
+        return Ok((files::list(&local.input, &root)?, None));
     }
     let Some(sample) = &app.sample else {
         return Err(Failure::usage("no input").hint("name files or folders with --input"));
@@ -156,7 +153,7 @@ fn local_inputs<A>(app: &App<A>, local: &LocalOptions) -> Result<(Inputs, Option
         tempfile::tempdir().map_err(|e| Failure::new(Exit::Machine, format!("cannot make a temporary folder: {e}")))?;
     eprintln!("no --input: a made-up one is used");
     let made = sample(folder.path()).map_err(failure_of)?;
-    Ok((files::list(&made, INPUT)?, Some(folder)))
+    Ok((files::list(&made, &root)?, Some(folder)))
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that a run is made of, named once")]
@@ -167,7 +164,7 @@ fn run_in<A: Arguments>(
     options: JobOptions,
     typed: &A,
     arguments: String,
-    inputs: &[(PathBuf, String)],
+    inputs: &[files::Pair],
     output: Option<&Path>,
 ) -> Result<(), Failure> {
     let connection = cluster.connection();
@@ -183,15 +180,25 @@ fn run_in<A: Arguments>(
     let mut driver = Driver::new(runtime, connection, app, plan, vec![INPUT.to_owned()]);
     let driven = drive(app, &mut driver, typed);
     let views = std::mem::take(&mut driver.ended);
+    // The cluster ran nothing else, so all that is held against its trackers is of these jobs.
     if let Err(failure) = driven {
-        tell(runtime, connection, &views)?;
+        tell(runtime, connection, &views, None)?;
         return Err(failure);
     }
-    let fetched = interruptible(runtime, files::download(connection, &cluster_path(OUTPUT)?, app.name, output))?;
-    summarise(app, &Results { parts: Parts::Local(fetched.parts), counters: counters(&views) })?;
-    tell(runtime, connection, &views)?;
-    println!("output: {}", fetched.folder.display());
+    let (folder, parts) = interruptible(runtime, fetch(connection, app.name, output))?;
+    summarise(app, &Results { parts: Parts::Local(parts), counters: counters(&views) })?;
+    tell(runtime, connection, &views, None)?;
+    println!("output: {}", folder.display());
     Ok(())
+}
+
+/// Copies the output to where it was asked for, or to a new folder, and gives that with its files.
+async fn fetch(connection: &Connection, name: &str, output: Option<&Path>) -> Result<(PathBuf, Vec<PathBuf>), Failure> {
+    let from = cluster_path(OUTPUT)?;
+    match output {
+        Some(output) => Ok((output.to_owned(), files::download(connection, &from, output).await?)),
+        None => files::download_temporary(connection, &from, name).await,
+    }
 }
 
 fn run_submit<A: Arguments>(
@@ -217,8 +224,9 @@ fn run_submit<A: Arguments>(
     let mut driver = Driver::new(&runtime, &connection, &**app, plan, submit.input.clone());
     let driven = drive(app, &mut driver, &typed);
     let views = std::mem::take(&mut driver.ended);
+    let jobs: Vec<JobId> = views.iter().map(|view| view.summary.job).collect();
     if let Err(failure) = driven {
-        tell(&runtime, &connection, &views)?;
+        tell(&runtime, &connection, &views, Some(&jobs))?;
         return Err(failure);
     }
     if submit.detach {
@@ -231,8 +239,8 @@ fn run_submit<A: Arguments>(
     let files = files.into_iter().map(|(_, file)| file).collect();
     let parts = Parts::Cluster(&runtime, &connection.chunks, files);
     summarise(app, &Results { parts, counters: counters(&views) })?;
-    tell(&runtime, &connection, &views)?;
-    println!("output: {output} in the cluster's file system (`quorate fs get {output}` copies it from there)");
+    tell(&runtime, &connection, &views, Some(&jobs))?;
+    println!("output: {output} in the cluster's file system; `quorate fs get {output}` copies it from there");
     Ok(())
 }
 
@@ -255,19 +263,14 @@ fn drive<A: Arguments>(app: &App<A>, driver: &mut Driver<'_>, typed: &A) -> Resu
     driven.and(driver.clean())
 }
 
-/// Counters of all jobs; of two with one name, the later job's.
-fn counters(views: &[JobView]) -> Counters {
-    views.iter().flat_map(|view| view.counters.clone()).collect()
-}
-
 fn summarise<A>(app: &App<A>, results: &Results<'_>) -> Result<(), Failure> {
     let Some(print) = &app.summary else { return Ok(()) };
     let mut out = io::stdout().lock();
     print(results, &mut out).and_then(|()| Ok(out.flush()?)).map_err(failure_of)
 }
 
-/// Prints the disputes and totals of all jobs, and who is blamed.
-fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView]) -> Result<(), Failure> {
+/// Prints the disputes and totals of the jobs that ended, and who is blamed; with `jobs`, for these alone.
+fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView], jobs: Option<&[JobId]>) -> Result<(), Failure> {
     for view in views {
         if views.len() > 1 {
             println!("{} {}", view.summary.job, view.summary.name);
@@ -277,7 +280,10 @@ fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView]) -> Result
         }
         println!("{}", report::totals(view));
     }
-    runtime.block_on(async {
+    if views.is_empty() {
+        return Ok(());
+    }
+    interruptible(runtime, async {
         for view in views {
             if let JobState::Failed(JobFailure::Undecidable { task }) = &view.summary.state {
                 match first_difference(&connection.client, *task).await {
@@ -288,12 +294,9 @@ fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView]) -> Result
         }
         for tracker in connection.client.trackers().await?.iter().filter(|tracker| tracker.blame != Blame::None) {
             let evidence = connection.client.evidence(tracker.id).await?;
-            let mut reasons: Vec<String> = evidence.iter().map(report::evidence).collect();
-            let more = reasons.len().saturating_sub(1);
-            reasons.truncate(1);
-            let reason = reasons.pop().unwrap_or_default();
-            let more = if more > 0 { format!("; {more} more pieces of evidence") } else { String::new() };
-            println!("{} is {}: it {reason}{more}", tracker.id, report::blame(tracker.blame));
+            if let Some(line) = report::held_against(&connection.cluster, tracker.id, &evidence, jobs) {
+                println!("{line}");
+            }
         }
         Ok(())
     })

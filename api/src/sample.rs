@@ -7,6 +7,7 @@ use crate::{
     connection::Connection,
     exit::{Exit, Failure},
     job::{AnyJob, Tasks},
+    report,
 };
 use quorate_engine::{
     program::{InputSource, LocalBytes, MapTask, TaskContext, TaskError, Watch},
@@ -42,21 +43,32 @@ pub(crate) async fn cuts(
     for piece in pieces {
         let (tasks, files) = (Arc::clone(&job.tasks), Arc::clone(&files));
         let (connection, specification) = (connection.clone(), specification.clone());
+        let path = files.get(piece.file as usize).map_or(String::new(), |(path, _)| path.to_string());
         let sampled = spawn_blocking(move || keys_of(&*tasks, &connection, &specification, &files, piece)).await;
         let sampled = sampled.map_err(|e| Failure::new(Exit::Machine, format!("cannot sample the input: {e}")))?;
-        keys.extend(sampled.map_err(failure)?);
+        keys.extend(sampled.map_err(|error| failure(error, &path, piece))?);
     }
     keys.sort_unstable();
     Ok(quantiles(&keys, specification.partitions))
 }
 
-fn failure(error: TaskError) -> Failure {
-    let message = format!("cannot sample the input: {error}");
-    match error {
-        TaskError::Program { .. } => Failure::new(Exit::JobFailed, message),
-        TaskError::Cancelled => Failure::new(Exit::Interrupted, message),
-        TaskError::Machine { .. } => Failure::new(Exit::Machine, message),
-    }
+/// Why a piece of a file could not be sampled.
+fn failure(error: TaskError, path: &str, piece: Split) -> Failure {
+    let exit = match error {
+        TaskError::Program { .. } => Exit::JobFailed,
+        TaskError::Cancelled => Exit::Interrupted,
+        TaskError::Machine { .. } => Exit::Machine,
+    };
+    let what = match error {
+        TaskError::Program { kind, record, message } => {
+            // A sample does not begin with the file, so records are counted from where it does.
+            let from = if piece.start > 0 { format!(", counted from byte {}", piece.start) } else { String::new() };
+            let at = record.map_or(String::new(), |record| format!(" at record {record}{from}"));
+            format!("{} in {path}{at}: {message}", report::failure_kind(kind))
+        }
+        error @ (TaskError::Cancelled | TaskError::Machine { .. }) => error.to_string(),
+    };
+    Failure::new(exit, format!("cannot sample the input: {what}"))
 }
 
 /// Evenly spaced pieces of the input, cut down where it can be cut.
@@ -157,6 +169,7 @@ pub(crate) fn quantiles(keys: &[Vec<u8>], partitions: u32) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_protocol::vote::FailureKind;
 
     #[test]
     fn cuts_share_the_keys_equally() {
@@ -166,6 +179,18 @@ mod tests {
         assert_eq!(quantiles(&[], 3), [Vec::<u8>::new(), Vec::new()]);
         let crowded = vec![vec![7]; 10];
         assert_eq!(quantiles(&crowded, 3), [vec![7], vec![7]]);
+    }
+
+    #[test]
+    fn what_fails_in_a_sample_is_named_with_file_and_record() {
+        let error = |record| TaskError::Program { kind: FailureKind::UserPanic, record, message: "oh no".to_owned() };
+        let piece = |start| Split { file: 0, start, end: start + 100 };
+        let failed = failure(error(Some(7)), "/input/text", piece(0));
+        assert_eq!(failed.exit, Exit::JobFailed);
+        assert_eq!(failed.message, "cannot sample the input: the program panicked in /input/text at record 7: oh no");
+        let failed = failure(error(Some(7)), "/input/text", piece(500));
+        assert!(failed.message.contains("record 7, counted from byte 500: oh no"), "{failed}");
+        assert!(failure(error(None), "/input/text", piece(0)).message.contains("in /input/text: oh no"));
     }
 
     #[test]

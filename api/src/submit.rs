@@ -1,13 +1,16 @@
 //! Making a specification, and waiting for its job.
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, patiently},
     exit::{Exit, Failure},
+    files,
     job::AnyJob,
-    progress::Progress,
+    progress::{Progress, Transfer},
     report,
 };
 use quorate_dfs::Upload;
+use quorate_engine::digest::digest_file;
+use quorate_jobtracker::client::ClientError;
 use quorate_protocol::{
     digest::Digest,
     file::Path as ClusterPath,
@@ -15,7 +18,7 @@ use quorate_protocol::{
     job::{Partitioning, Program, Specification, this_target},
     query::{JobState, JobView},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// How often a job's state is asked for.
 const POLL: Duration = Duration::from_millis(100);
@@ -64,28 +67,26 @@ fn own_binary() -> Result<PathBuf, Failure> {
 /// The digest of the running program's file.
 pub(crate) fn program_digest() -> Result<Digest, Failure> {
     let path = own_binary()?;
-    let bytes = std::fs::read(&path).map_err(|e| Failure::io("cannot read", &path, &e))?;
-    Ok(Digest::of(&bytes))
+    let digest = fs::metadata(&path).and_then(|metadata| digest_file(&path, 0, metadata.len()));
+    digest.map_err(|e| Failure::io("cannot read", &path, &e))
 }
 
 /// Stores the running program's file in the cluster, for its trackers to start.
 pub(crate) async fn upload_program(connection: &Connection, copies: usize) -> Result<Program, Failure> {
     let path = own_binary()?;
-    let bytes = tokio::fs::read(&path).await.map_err(|e| Failure::io("cannot read", &path, &e))?;
-    let digest = Digest::of(&bytes);
-    let how = Upload::copies(copies).length(bytes.len() as u64);
-    let file = connection.chunks.upload(bytes.as_slice(), how).await?;
-    Ok(Program::Binary { digest, target: this_target(), file })
+    let file = files::store(connection, &path, Upload::copies(copies), &Transfer::hidden()).await?;
+    Ok(Program::Binary { digest: program_digest()?, target: this_target(), file })
 }
 
-/// Waits until a job has ended, and shows its progress meanwhile. Interrupted, it leaves the job alone.
+/// Waits until a job has ended, shows its progress meanwhile, and tells how it ended. Interrupted, it leaves the job alone.
 ///
 /// # Errors
 /// When the job tracker cannot be asked any more.
 pub async fn wait_with_progress(connection: &Connection, job: JobId) -> Result<JobView, Failure> {
     let mut progress = Progress::new();
     loop {
-        let view = connection.client.job(job).await?;
+        let answer = patiently(connection.client.job(job), |text| progress.say(text)).await;
+        let view = answer.map_err(|error| left_alone(error, job))?;
         if view.summary.state.is_ended() {
             progress.finish(&view);
             return Ok(view);
@@ -93,6 +94,16 @@ pub async fn wait_with_progress(connection: &Connection, job: JobId) -> Result<J
         progress.update(&view);
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Nobody answers while a job is waited for: the job is not lost.
+fn left_alone(error: ClientError, job: JobId) -> Failure {
+    let is_silent = matches!(error, ClientError::Unreachable { .. });
+    let failure = Failure::from(error);
+    if !is_silent {
+        return failure;
+    }
+    failure.hint(format!("{job} goes on when the job tracker is back; `quorate job wait {job}` waits for it again"))
 }
 
 /// Whether an ended job succeeded.

@@ -88,6 +88,40 @@ fn log_report_runs_two_jobs() {
 }
 
 #[test]
+fn log_report_reads_parquet_by_name() {
+    let place = tempfile::tempdir().expect("a folder");
+    let path = place.path().join("log.parquet");
+    fs::write(&path, data::parquet_log()).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let printed = succeeded(&run(LOG_REPORT, place.path(), &["--input", path]));
+    assert!(printed.contains("level\tINFO\t2\nlevel\tWARN\t1\n"), "{printed}");
+    assert!(printed.contains("log-report/count-columns"), "{printed}");
+}
+
+#[test]
+fn log_report_refuses_what_it_cannot_read() {
+    let place = tempfile::tempdir().expect("a folder");
+    let refuses = |inputs: &[&Path], code: i32, says: &[&str]| {
+        let inputs = inputs.iter().map(|input| input.to_str().expect("UTF-8"));
+        let output = run(LOG_REPORT, place.path(), &["--input"].into_iter().chain(inputs).collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        for needle in says {
+            assert!(said(&output).contains(needle), "{needle}: {}", said(&output));
+        }
+        assert!(!said(&output).contains("output:"), "{}", said(&output));
+    };
+    let (log, parquet) = (place.path().join("some.log"), place.path().join("some.parquet"));
+    fs::write(&log, "nobody logs like this\n").expect("written");
+    fs::write(&parquet, data::parquet_log()).expect("written");
+    refuses(&[&log, &parquet], 2, &["/input/some.log", "/input/some.parquet", "hint"]);
+    refuses(&[&log], 1, &["no messages", "HDFS"]);
+    fs::write(&parquet, "no Parquet").expect("written");
+    refuses(&[&parquet], 1, &["/input/some.parquet"]);
+    let Some(damaged) = data::shared("parquet/datapage_v1-corrupt-checksum.parquet") else { return };
+    refuses(&[&damaged], 1, &["/input/datapage_v1-corrupt-checksum.parquet", "the input is not what"]);
+}
+
+#[test]
 fn a_damaged_input_fails_the_job_and_leaves_no_output() {
     let place = tempfile::tempdir().expect("a folder");
     let at = |name: &str| place.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -108,6 +142,7 @@ fn bad_input_has_one_clear_error_and_its_exit_code() {
     let cases: &[(&str, &[&str], i32, &str)] = &[
         (WORDCOUNT, &["--input", "/no/such/file"], 3, "/no/such/file"),
         (WORDCOUNT, &["--input", text, "--output", here], 3, "exists already"),
+        (WORDCOUNT, &["--output", "/nope/deeper/x"], 3, "there is no folder /nope/deeper"),
         (WORDCOUNT, &["--input", text, "--liar", "2=fibber"], 2, "corrupt-map"),
         (WORDCOUNT, &["--input", text, "--liar", "9=corrupt-map"], 2, "0 to 4"),
         (WORDCOUNT, &["--input", text, "--f", "3"], 2, "--trackers 7"),
@@ -146,6 +181,11 @@ fn every_example_explains_itself() {
             assert!(help.contains(option), "{program} {option}: {help}");
         }
     }
+    let help = succeeded(&run(WORDCOUNT, place.path(), &["--help"]));
+    assert!(help.starts_with("Counts the words of text files\n"), "{help}");
+    assert!(help.contains("two-votes") && help.contains("tells the job tracker one thing"), "{help}");
+    let help = succeeded(&run(WORDCOUNT, place.path(), &["submit", "--help"]));
+    assert!(help.starts_with("Runs the job on a running cluster"), "{help}");
     let help = succeeded(&run(TERASORT, place.path(), &["--help"]));
     assert!(["gen", "sort", "validate", "submit"].iter().all(|command| help.contains(command)), "{help}");
 }

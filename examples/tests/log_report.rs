@@ -6,14 +6,8 @@ mod data;
 mod log_report;
 
 use log_report::{ReportArgs, line};
-use quorate::{
-    arrow::{
-        array::{ArrayRef, RecordBatch, StringArray},
-        datatypes::{DataType, Field, Schema},
-    },
-    testing::Harness,
-};
-use std::{collections::HashMap, sync::Arc};
+use quorate::testing::Harness;
+use std::collections::HashMap;
 
 /// The report, by both jobs, on files of lines.
 fn report(files: &[(&str, &[u8])], top: u64) -> Vec<String> {
@@ -81,16 +75,7 @@ fn lines_in_no_form_are_counted_apart() {
 
 #[test]
 fn parquet_columns_give_the_same_report() {
-    let (levels, components) = (["INFO", "WARN", "INFO"], ["a", "b", "a"]);
-    let times = ["2015-10-18T18:01:47", "2015-10-18T18:59:59", "2015-10-19T00:00:00"];
-    let column = |values: [&str; 3]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
-    let fields = ["level", "component", "time"].map(|name| Field::new(name, DataType::Utf8, true));
-    let schema = Arc::new(Schema::new(fields.to_vec()));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column(levels), column(components), column(times)]);
-    let mut file = Vec::new();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut file, schema, None).expect("a writer");
-    writer.write(&batch.expect("equal lengths")).expect("written");
-    writer.close().expect("closed");
+    let file = data::parquet_log();
     let counts = Harness::new(log_report::count_columns()).run(&[("/log.parquet", &file)]).expect("counted");
     let expected = [
         "component\ta\t2",
@@ -101,6 +86,16 @@ fn parquet_columns_give_the_same_report() {
         "level\tWARN\t1",
     ];
     assert_eq!(rank(&counts.parts, 10), expected);
+}
+
+#[test]
+fn one_kind_of_files_is_read_at_a_time() {
+    let job_for =
+        |files: &[&str]| log_report::job_for(&files.iter().map(|file| (*file).to_owned()).collect::<Vec<_>>());
+    assert_eq!(job_for(&["/a.parquet", "/b.parquet"]).expect("one kind"), "count-columns");
+    assert_eq!(job_for(&["/a.log", "/b"]).expect("one kind"), "count-lines");
+    let mixed = job_for(&["/a.log", "/b.parquet"]).expect_err("two kinds").to_string();
+    assert!(mixed.contains("/a.log") && mixed.contains("/b.parquet"), "{mixed}");
 }
 
 #[test]

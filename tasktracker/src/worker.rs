@@ -253,7 +253,14 @@ impl Worker {
 
     /// A vote of this tracker.
     pub(crate) fn vote(&self, plan: &JobPlan, attempt: AttemptId, ballot: Ballot) -> Vote {
-        Vote { cluster: self.cluster_id, specification: plan.digest, attempt, tracker: self.id, ballot }
+        Vote {
+            cluster: self.cluster_id,
+            specification: plan.digest,
+            f: plan.specification.f,
+            attempt,
+            tracker: self.id,
+            ballot,
+        }
     }
 
     /// What an attempt that gave no product comes to: a vote on the program's failure, or none.

@@ -30,6 +30,8 @@ pub struct Programs {
     pub quorate: PathBuf,
     /// The word-count job.
     pub wordcount: PathBuf,
+    /// The sort job with its generator and validator.
+    pub terasort: PathBuf,
 }
 
 /// A cluster of one job-tracker process and several tracker processes.
@@ -217,6 +219,11 @@ impl Processes {
     /// The word-count program on this cluster, not yet started.
     pub fn wordcount(&self, arguments: &[&str]) -> Command {
         self.command(&self.programs.wordcount, arguments)
+    }
+
+    /// The terasort program on this cluster, not yet started.
+    pub fn terasort(&self, arguments: &[&str]) -> Command {
+        self.command(&self.programs.terasort, arguments)
     }
 
     fn command(&self, program: &Path, arguments: &[&str]) -> Command {

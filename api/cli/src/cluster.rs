@@ -3,9 +3,10 @@
 use crate::{print, role::interrupted};
 use clap::{Args, Subcommand};
 use quorate::{
+    amounts::count,
     connection::{self, Connection},
     exit::{Exit, Failure},
-    parse_liars, report,
+    liar_kinds, parse_liars, report,
 };
 use quorate_liars::Kind;
 use quorate_protocol::{
@@ -61,11 +62,7 @@ pub(crate) struct Up {
 }
 
 fn liar_help() -> String {
-    let kinds: Vec<String> = Kind::ALL.iter().map(|kind| format!("  {:<20} {}", kind.name(), kind.summary())).collect();
-    format!(
-        "Let a tracker lie, for a test, as in --liar 2=corrupt-map. May be repeated. The kinds:\n{}",
-        kinds.join("\n")
-    )
+    format!("Let a tracker lie, for a test, as in --liar 2=corrupt-map. May be repeated. The kinds:\n{}", liar_kinds())
 }
 
 pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), Failure> {
@@ -280,20 +277,29 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
         }
     }
     print(&format!(
-        "The cluster is up: 1 job tracker, {} trackers in {} domains.\n\
-         Its folder is {} (clients find it by themselves{}).\n\
+        "The cluster is up: 1 job tracker, {} in {} domains.\n\
+         {}\n\
          In another terminal: quorate fs put FILE /input, then JOB-BINARY submit --input /input --output /output.\n\
          Ctrl-C stops everything.\n",
-        cluster.trackers.len(),
+        count(cluster.trackers.len() as u64, "tracker"),
         cluster.domains(),
-        place.connection.display(),
-        if place.connection == connection::default_folder() { "" } else { " with --cluster or QUORATE_CLUSTER" },
+        how_to_find(&place.connection),
     ))?;
     loop {
         tokio::select! {
             stopped = interrupted() => return stopped,
             name = members.ended() => eprintln!("{name} has ended; its log is {}", place.log(&name).display()),
         }
+    }
+}
+
+/// What clients need to know of the cluster's folder.
+fn how_to_find(folder: &Path) -> String {
+    let shown = folder.display();
+    if folder == connection::default_folder() {
+        format!("Its folder is {shown}, where clients of this user look first.")
+    } else {
+        format!("Its folder is {shown}: give clients --cluster {shown}, or set QUORATE_CLUSTER={shown} for them.")
     }
 }
 

@@ -4,17 +4,14 @@ use crate::print;
 use clap::Subcommand;
 use futures::TryStreamExt;
 use quorate::{
-    amounts::show_bytes,
+    amounts::{count, show_bytes},
     connection::{Connection, cluster_path},
-    exit::{Exit, Failure},
+    exit::Failure,
+    files::{child, download, no_files, own_name, upload, walk},
     report,
 };
-use quorate_dfs::Upload;
 use quorate_jobtracker::client::ClientError;
-use quorate_protocol::{
-    command::Refusal,
-    file::{File, Path as ClusterPath},
-};
+use quorate_protocol::{command::Refusal, file::Path as ClusterPath};
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -22,7 +19,10 @@ use std::{
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Copies local files and folders into the cluster, with f+1 copies of each chunk in distinct domains.
+    /// Copies local files and folders into the cluster.
+    ///
+    /// Each chunk of a file gets copies in distinct failure domains: f+1 of them survive f liars. Files and folders whose
+    /// names begin with a dot are left out of folders.
     Put {
         /// What to copy.
         #[arg(required = true, value_name = "LOCAL")]
@@ -31,8 +31,8 @@ pub(crate) enum Command {
         #[arg(value_name = "PATH")]
         path: String,
         /// Copies of each chunk.
-        #[arg(long, value_name = "N", default_value_t = 2)]
-        copies: usize,
+        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+        copies: u16,
     },
     /// Lists a folder.
     Ls {
@@ -51,9 +51,9 @@ pub(crate) enum Command {
         /// What to copy.
         #[arg(value_name = "PATH")]
         path: String,
-        /// Where to; it must not exist.
+        /// Where to; it must not exist [default: the last part of PATH, in the current folder]
         #[arg(value_name = "LOCAL")]
-        local: PathBuf,
+        local: Option<PathBuf>,
     },
     /// Removes files.
     Rm {
@@ -75,13 +75,13 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), Failure> {
     let connection = Connection::open(folder)?;
     match command {
-        Command::Put { local, path, copies } => put(&connection, &local, &path, copies).await,
+        Command::Put { local, path, copies } => put(&connection, &local, &path, copies.into()).await,
         Command::Ls { path } => list(&connection, &path).await,
         Command::Cat { paths } => cat(&connection, &paths).await,
-        Command::Get { path, local } => get(&connection, &path, &local).await,
+        Command::Get { path, local } => get(&connection, &path, local).await,
         Command::Rm { paths, recursive } => {
             for path in &paths {
-                connection.client.remove(cluster_path(path)?, recursive).await?;
+                connection.client.remove(cluster_path(path)?, recursive).await.map_err(not_removed)?;
             }
             Ok(())
         }
@@ -101,48 +101,47 @@ async fn list(connection: &Connection, path: &str) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = entries
         .iter()
         .map(|entry| match entry.files {
-            Some(files) => vec![entry.path.to_string() + "/", show_bytes(entry.length), format!("{files} files")],
-            None => vec![entry.path.to_string(), show_bytes(entry.length), format!("{} copies", entry.copies)],
+            Some(files) => vec![entry.path.to_string() + "/", show_bytes(entry.length), count(files, "file")],
+            None => vec![entry.path.to_string(), show_bytes(entry.length), copies(entry.copies)],
         })
         .collect();
     print(&report::table(&rows))
+}
+
+fn copies(copies: u32) -> String {
+    if copies == 1 { "1 copy".to_owned() } else { format!("{copies} copies") }
 }
 
 async fn put(connection: &Connection, local: &[PathBuf], path: &str, copies: usize) -> Result<(), Failure> {
     let target = cluster_path(path)?;
     let is_folder =
         path.ends_with('/') || local.len() > 1 || target.as_str() == "/" || is_folder(connection, &target).await?;
-    let mut sources = Vec::new();
+    let mut found = Vec::new();
     for source in local {
-        let name = source.file_name().and_then(|name| name.to_str());
-        let to = match (is_folder, name) {
-            (false, _) => target.clone(),
-            (true, Some(name)) => target.join(name).map_err(Failure::usage)?,
-            (true, None) => return Err(Failure::usage(format!("{} has no name of its own", source.display()))),
-        };
-        collect(source, &to, &mut sources)?;
-    }
-    if sources.is_empty() {
-        return Err(Failure::new(Exit::Path, "there is no file to put").hint("an empty folder cannot be stored"));
+        let place = if is_folder { child(&target, &own_name(source)?, source)? } else { target.clone() };
+        let before = found.len();
+        walk(source, &place, &mut found)?;
+        if found.len() == before {
+            return Err(no_files(source));
+        }
     }
     // Nothing is stored for a name that is taken.
-    for (_, to) in &sources {
-        match connection.client.file(to).await {
-            Ok(_) => return Err(Refusal::Exists(to.to_string()).into()),
-            Err(ClientError::Refused(_)) => {}
+    for (_, place) in &found {
+        match connection.client.file(place).await {
+            Ok(_) | Err(ClientError::Refused(Refusal::IsFolder(_))) => {
+                return Err(Refusal::Exists(place.to_string()).into());
+            }
+            Err(ClientError::Refused(Refusal::NotFound(_))) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    connection.refresh().await?;
-    let mut files: Vec<(ClusterPath, File)> = Vec::new();
-    for (source, to) in &sources {
-        let opened = tokio::fs::File::open(source).await.map_err(|error| Failure::io("cannot read", source, &error))?;
-        let length = opened.metadata().await.map_err(|error| Failure::io("cannot read", source, &error))?.len();
-        let upload = Upload::copies(copies).length(length);
-        files.push((to.clone(), connection.chunks.upload(opened, upload).await?));
-    }
-    connection.client.create_files(files).await?;
-    Ok(())
+    upload(connection, &found, copies).await
+}
+
+fn not_removed(error: ClientError) -> Failure {
+    let is_folder = matches!(error, ClientError::Refused(Refusal::IsFolder(_)));
+    let failure = Failure::from(error);
+    if is_folder { failure.hint("add -r to remove it with all that is in it") } else { failure }
 }
 
 async fn is_folder(connection: &Connection, path: &ClusterPath) -> Result<bool, Failure> {
@@ -151,26 +150,6 @@ async fn is_folder(connection: &Connection, path: &ClusterPath) -> Result<bool, 
         Err(ClientError::Refused(Refusal::NotFound(_))) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-/// The files in a local file or folder, with their paths in the cluster, in the order of their names.
-fn collect(source: &Path, to: &ClusterPath, sources: &mut Vec<(PathBuf, ClusterPath)>) -> Result<(), Failure> {
-    let metadata = std::fs::metadata(source).map_err(|error| Failure::io("cannot read", source, &error))?;
-    if !metadata.is_dir() {
-        sources.push((source.to_owned(), to.clone()));
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(source).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut entries = entries.map_err(|error| Failure::io("cannot read", source, &error))?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let name = entry.file_name();
-        let name = name.to_str().ok_or_else(|| {
-            Failure::new(Exit::Path, format!("{} is not UTF-8, and paths in the cluster are", entry.path().display()))
-        })?;
-        collect(&entry.path(), &to.join(name).map_err(Failure::usage)?, sources)?;
-    }
-    Ok(())
 }
 
 async fn cat(connection: &Connection, paths: &[String]) -> Result<(), Failure> {
@@ -190,35 +169,12 @@ async fn cat(connection: &Connection, paths: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn get(connection: &Connection, path: &str, local: &Path) -> Result<(), Failure> {
-    if local.exists() {
-        return Err(Failure::new(Exit::Path, format!("{} exists already", local.display()))
-            .hint("choose another name; nothing is overwritten"));
-    }
-    connection.refresh().await?;
+async fn get(connection: &Connection, path: &str, local: Option<PathBuf>) -> Result<(), Failure> {
     let path = cluster_path(path)?;
-    let files = connection.client.files(&path).await?;
-    let parent = local.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Everything is written beside the target first, so that nothing half-written ever has its name.
-    let partial = tempfile::Builder::new().prefix(".quorate-get-").tempdir_in(parent);
-    let partial = partial.map_err(|error| Failure::io("cannot write in", parent, &error))?;
-    for (file_path, file) in &files {
-        let below = file_path.as_str().strip_prefix(path.as_str()).unwrap_or_default().trim_start_matches('/');
-        let target = if below.is_empty() { partial.path().join("it") } else { partial.path().join("it").join(below) };
-        write_file(connection, file, &target).await?;
-    }
-    std::fs::rename(partial.path().join("it"), local).map_err(|error| Failure::io("cannot write", local, &error))
-}
-
-async fn write_file(connection: &Connection, file: &File, target: &Path) -> Result<(), Failure> {
-    let cannot = |error: std::io::Error| Failure::io("cannot write", target, &error);
-    if let Some(folder) = target.parent() {
-        std::fs::create_dir_all(folder).map_err(cannot)?;
-    }
-    let mut out = std::fs::File::create(target).map_err(cannot)?;
-    let mut blocks = std::pin::pin!(connection.chunks.read(file));
-    while let Some(block) = blocks.try_next().await? {
-        out.write_all(&block).map_err(cannot)?;
-    }
-    Ok(())
+    let local = match local {
+        Some(local) => local,
+        None if path.name().is_empty() => return Err(Failure::usage("name the folder that / is to be copied to")),
+        None => PathBuf::from(path.name()),
+    };
+    download(connection, &path, &local).await.map(drop)
 }

@@ -23,7 +23,10 @@ pub(crate) enum Command {
         /// Which: `job-1` or `1`.
         job: JobId,
     },
-    /// Waits for a job's end. The exit code tells how it ended.
+    /// Waits for a job's end, and tells how it ended.
+    ///
+    /// So does the exit code: 0 for a job that succeeded, 1 for one that failed or was killed. `quorate job show` tells
+    /// the rest.
     Wait {
         /// Which: `job-1` or `1`.
         job: JobId,
@@ -55,7 +58,6 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
         }
         Command::Wait { job } => {
             let view = wait_with_progress(&connection, job).await?;
-            print(&report::job(&view))?;
             succeeded(&view)
         }
         Command::Kill { job } => Ok(connection.client.kill(job).await?),

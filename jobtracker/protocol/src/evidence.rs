@@ -3,7 +3,7 @@
 use crate::{
     cluster::Cluster,
     command::{Request, Sender},
-    ids::{Domain, TrackerId},
+    ids::{Domain, JobId, TrackerId},
     query::Blame,
     sign::{Rejection, Signed},
     vote::{Ballot, Segment, Served, Subject, Vote, segments_digest},
@@ -31,10 +31,8 @@ pub enum Evidence {
     Outvoted {
         /// The vote.
         vote: Signed<Vote>,
-        /// The votes that agreed on something else.
+        /// The votes that agreed on something else: f+1, by the f that the vote itself names.
         majority: Vec<Signed<Vote>>,
-        /// The job's f: the majority has f+1 votes.
-        f: u32,
     },
     /// A command that it signed and that is not readable: suspicion.
     Garbled {
@@ -45,12 +43,10 @@ pub enum Evidence {
     },
     /// f+1 domains complained, so one of them at least is honest: suspicion.
     Complaints {
-        /// The accused.
-        about: TrackerId,
+        /// A vote of the accused that names the job and its f.
+        vote: Signed<Vote>,
         /// The reports that hold the complaints.
         reports: Vec<Signed<Request>>,
-        /// The job's f.
-        f: u32,
     },
 }
 
@@ -151,7 +147,7 @@ impl Evidence {
                     _ => Err(NoContradiction("no chunk was sent with other bytes")),
                 }
             }
-            Evidence::Outvoted { vote, majority, f } => {
+            Evidence::Outvoted { vote, majority } => {
                 let (vote, domain) = verify_vote(cluster, vote)?;
                 let mut domains = BTreeSet::new();
                 let mut agreed: Option<Ballot> = None;
@@ -160,12 +156,15 @@ impl Evidence {
                     if other.attempt.task != vote.attempt.task || other.specification != vote.specification {
                         return Err(NoContradiction("the votes are not for one task"));
                     }
+                    if other.f != vote.f {
+                        return Err(NoContradiction("the votes name different f"));
+                    }
                     if *agreed.get_or_insert_with(|| other.ballot.clone()) != other.ballot {
                         return Err(NoContradiction("the majority does not agree"));
                     }
                     domains.insert(its_domain);
                 }
-                if domains.contains(&domain) || domains.len() as u64 <= u64::from(*f) {
+                if domains.contains(&domain) || domains.len() as u64 <= u64::from(vote.f) {
                     return Err(NoContradiction("the majority does not span f + 1 other domains"));
                 }
                 if agreed == Some(vote.ballot) {
@@ -181,8 +180,9 @@ impl Evidence {
                     Ok(_) => Err(NoContradiction("the command is readable")),
                 }
             }
-            Evidence::Complaints { about, reports, f } => {
-                cluster.tracker(*about).ok_or(EvidenceError::Stranger(*about))?;
+            Evidence::Complaints { vote, reports } => {
+                let (vote, _) = verify_vote(cluster, vote)?;
+                let (about, job) = (vote.tracker, vote.attempt.task.job);
                 let mut domains = BTreeSet::new();
                 for signed in reports {
                     let Sender::Tracker(reader) = signed.peek()?.sender else {
@@ -190,28 +190,29 @@ impl Evidence {
                     };
                     let member = cluster.tracker(reader).ok_or(EvidenceError::Stranger(reader))?;
                     let request = signed.verify(&member.key)?;
-                    if reader != *about && request.cluster == cluster.id() && request.command.complains_about(*about) {
+                    let complains = request.command.complains_about(about, job);
+                    if reader != about && request.cluster == cluster.id() && complains {
                         domains.insert(member.domain.clone());
                     }
                 }
-                if domains.len() as u64 <= u64::from(*f) {
+                if domains.len() as u64 <= u64::from(vote.f) {
                     return Err(NoContradiction("the complaints do not span f + 1 domains"));
                 }
-                Ok((*about, Blame::Suspected))
+                Ok((about, Blame::Suspected))
             }
         }
     }
 }
 
 impl crate::command::Command {
-    /// Whether this is a report that complains about a tracker.
-    pub fn complains_about(&self, tracker: TrackerId) -> bool {
+    /// Whether this is a report that complains about a tracker's output in a job.
+    pub fn complains_about(&self, tracker: TrackerId, job: JobId) -> bool {
         use crate::command::{Accusation, Command};
         match self {
-            Command::Report(report) => report
-                .accusations
-                .iter()
-                .any(|accusation| matches!(accusation, Accusation::Complaint { about, .. } if *about == tracker)),
+            Command::Report(report) => report.accusations.iter().any(|accusation| match accusation {
+                Accusation::Complaint { about, attempt, .. } => *about == tracker && attempt.task.job == job,
+                Accusation::Evidence(_) | Accusation::Unreachable { .. } | Accusation::StrayVote(_) => false,
+            }),
             _ => false,
         }
     }

@@ -104,6 +104,8 @@ pub struct Vote {
     pub cluster: Digest,
     /// The digest of the job's specification, so that a vote says what it is about.
     pub specification: Digest,
+    /// The job's f: how many votes must contradict this one before it counts as outvoted.
+    pub f: u32,
     /// The attempt.
     pub attempt: AttemptId,
     /// The voter.

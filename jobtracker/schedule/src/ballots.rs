@@ -172,6 +172,6 @@ fn outvoted(workforce: &Workforce, task: &Task, voter: TrackerId, f: u32) -> Opt
     let others = task.votes_for(agreed).filter(|(_, attempt, _)| workforce.domain(attempt.tracker) != domain);
     let majority: Vec<_> = others.take(f as usize + 1).map(|(_, _, vote)| vote.signed.clone()).collect();
     let is_enough = majority.len() as u64 > u64::from(f);
-    let evidence = Evidence::Outvoted { vote, majority, f };
+    let evidence = Evidence::Outvoted { vote, majority };
     is_enough.then_some(Charge { about: voter, evidence, blame: Blame::Suspected })
 }

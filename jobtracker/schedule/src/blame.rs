@@ -2,7 +2,8 @@
 //!
 //! * **B-1** Only what anybody can check convicts or makes suspect.
 //! * **B-2** A peer's word that a majority exists is not taken: evidence of kinds whose weight depends on a job's f
-//!   (outvoted, complaints) is made here only, with the f of the job. An accuser would name a smaller one.
+//!   (outvoted, complaints) is made here only. A third party finds the f in the accused's own vote: an accuser would name
+//!   a smaller one.
 //! * **B-3** A conviction quarantines at once: what the tracker runs is lost, its next work is another's. Its votes that
 //!   made a verdict stay, for f + 1 equal votes hold with it or without.
 
@@ -176,7 +177,7 @@ impl Scheduler {
             (Ballot::Reduce { .. }, stage) => stage == Stage::Reduce,
             (Ballot::Failed { .. }, _) => true,
         };
-        let is_ours = vote.cluster == self.cluster_id && vote.specification == job.digest;
+        let is_ours = vote.cluster == self.cluster_id && vote.specification == job.digest && vote.f == job.f();
         if !fits || !is_ours || vote.ballot.check().is_err() {
             return None;
         }
@@ -205,8 +206,9 @@ impl Job {
         if !self.miss(workforce, reporter, about, id) {
             return None;
         }
+        let vote = self.attempt(id)?.vote()?.signed.clone();
         let reports = self.complaints.add(about, workforce.domain(reporter), report, f)?;
-        let evidence = Evidence::Complaints { about, reports, f };
+        let evidence = Evidence::Complaints { vote, reports };
         Some(Charge { about, evidence, blame: Blame::Suspected })
     }
 

@@ -9,6 +9,7 @@
 mod copy_vote;
 mod corrupt_map;
 mod corrupt_reduce;
+mod corrupt_segment;
 mod crash;
 mod garbled;
 mod replay;
@@ -102,6 +103,8 @@ pub enum Kind {
     WrongMapDigest,
     /// Makes wrong map output and votes for it consistently.
     CorruptMap,
+    /// Makes one wrong segment, of one map attempt, and votes for it consistently.
+    CorruptSegment,
     /// Votes rightly and serves wrong bytes to all.
     ServeWrong,
     /// Votes rightly and serves wrong bytes to the first reader that asks, right ones to the others.
@@ -126,9 +129,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::WrongMapDigest,
         Kind::CorruptMap,
+        Kind::CorruptSegment,
         Kind::ServeWrong,
         Kind::ServeWrongToOne,
         Kind::CorruptReduce,
@@ -146,6 +150,7 @@ impl Kind {
         match self {
             Kind::WrongMapDigest => "wrong-map-digest",
             Kind::CorruptMap => "corrupt-map",
+            Kind::CorruptSegment => "corrupt-segment",
             Kind::ServeWrong => "serve-wrong",
             Kind::ServeWrongToOne => "serve-wrong-to-one",
             Kind::CorruptReduce => "corrupt-reduce",
@@ -164,6 +169,7 @@ impl Kind {
         match self {
             Kind::WrongMapDigest => "votes map digests that no output has",
             Kind::CorruptMap => "makes wrong map output and votes for it",
+            Kind::CorruptSegment => "makes one wrong segment and votes for it",
             Kind::ServeWrong => "votes rightly, serves wrong segments to all",
             Kind::ServeWrongToOne => "votes rightly, serves wrong segments to one reader",
             Kind::CorruptReduce => "makes wrong reduce output and votes for it",
@@ -182,6 +188,7 @@ impl Kind {
         match self {
             Kind::WrongMapDigest => Arc::new(wrong_map_digest::WrongMapDigest),
             Kind::CorruptMap => Arc::new(corrupt_map::CorruptMap),
+            Kind::CorruptSegment => Arc::new(corrupt_segment::CorruptSegment::default()),
             Kind::ServeWrong => Arc::new(serve_wrong::ServeWrong),
             Kind::ServeWrongToOne => Arc::new(serve_wrong_to_one::ServeWrongToOne::default()),
             Kind::CorruptReduce => Arc::new(corrupt_reduce::CorruptReduce),

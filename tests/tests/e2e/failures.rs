@@ -1,14 +1,33 @@
 //! Jobs that cannot succeed: each ends, says why, and blames no tracker.
 
-use crate::programs::app;
+use crate::{programs::app, under_test};
 use quorate::LocalCluster;
 use quorate_protocol::{
     ids::Stage,
+    job::Program,
     query::{JobFailure, JobState, JobView},
     vote::FailureKind,
 };
 use quorate_tasktracker::first_difference;
-use quorate_tests::{oracle::only_guilty, processes::PATIENCE};
+use quorate_tests::{Processes, oracle::only_guilty, processes::PATIENCE, reference::made_up_text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_for_another_machine_is_refused_before_it_runs() {
+    let cluster = Processes::start(under_test(), 3, &[]).await;
+    cluster.put(&made_up_text(8 << 20), "/in/text").await;
+    let job = cluster.submit_wordcount(&["--split", "64KiB"]).await;
+    let mut specification = cluster.client().plan(job).await.expect("the plan of a running job").specification;
+    cluster.client().kill(job).await.expect("killed");
+    let Program::Binary { target, .. } = &mut specification.program else { panic!("a real binary") };
+    *target = "sparc-plan9".to_owned();
+    specification.output = quorate_protocol::file::Path::parse("/out-2").expect("a path");
+    let refused = cluster.client().submit_job(specification).await.expect_err("nobody runs it");
+    let failure = quorate::exit::Failure::from(refused);
+    assert_eq!(failure.exit, quorate::exit::Exit::Cluster);
+    assert!(failure.message.contains("sparc-plan9") && failure.message.contains("trackers run"), "{failure}");
+    assert!(failure.hint.is_some());
+    cluster.stop().await;
+}
 
 async fn run(entry: &str, text: &[u8], f: u32) -> (LocalCluster, JobView) {
     let cluster = LocalCluster::builder(app()).trackers(2 * f + 1).f(f).start().await.expect("a cluster");

@@ -13,9 +13,12 @@ use quorate_tests::{
 /// What each lie must lead to.
 pub(crate) fn guilt(kind: Kind) -> Guilt {
     match kind {
-        Kind::WrongMapDigest | Kind::CorruptMap | Kind::CorruptReduce | Kind::CopyVote | Kind::Garbled => {
-            Guilt::Suspected
-        }
+        Kind::WrongMapDigest
+        | Kind::CorruptMap
+        | Kind::CorruptSegment
+        | Kind::CorruptReduce
+        | Kind::CopyVote
+        | Kind::Garbled => Guilt::Suspected,
         Kind::ServeWrong | Kind::ServeWrongToOne | Kind::TwoVotes => Guilt::Convicted,
         // Slowness is never evidence of a lie, and a replay is what the network may do to an honest tracker.
         Kind::Silent | Kind::Slow | Kind::Crash | Kind::Replay => Guilt::Nothing,
@@ -65,6 +68,7 @@ macro_rules! each_liar {
 each_liar! {
     wrong_map_digest: WrongMapDigest,
     corrupt_map: CorruptMap,
+    corrupt_segment: CorruptSegment,
     serve_wrong: ServeWrong,
     serve_wrong_to_one: ServeWrongToOne,
     corrupt_reduce: CorruptReduce,

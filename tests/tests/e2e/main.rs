@@ -2,16 +2,19 @@
 
 mod command_line;
 mod crashes;
+mod disk_full;
 mod embedded;
 mod failures;
 mod garbage;
 mod liars;
 mod processes;
 mod programs;
+mod terasort;
 
 fn under_test() -> quorate_tests::processes::Programs {
     quorate_tests::processes::Programs {
         quorate: env!("CARGO_BIN_EXE_quorate-under-test").into(),
         wordcount: env!("CARGO_BIN_EXE_wordcount-under-test").into(),
+        terasort: env!("CARGO_BIN_EXE_terasort-under-test").into(),
     }
 }

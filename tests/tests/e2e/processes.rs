@@ -55,6 +55,7 @@ macro_rules! each_liar {
 each_liar! {
     wrong_map_digest: WrongMapDigest,
     corrupt_map: CorruptMap,
+    corrupt_segment: CorruptSegment,
     serve_wrong: ServeWrong,
     serve_wrong_to_one: ServeWrongToOne,
     corrupt_reduce: CorruptReduce,

@@ -14,7 +14,7 @@ use quorate::arrow::{
     compute::cast,
     datatypes::DataType,
 };
-use quorate::prelude::*;
+use quorate::{exit::Failure, prelude::*};
 use std::process::ExitCode;
 
 pub(crate) mod line;
@@ -60,15 +60,24 @@ impl Mapper for FromLines {
 }
 
 /// Reads messages from the columns of Parquet files.
-pub(crate) struct FromColumns;
+#[derive(Default)]
+pub(crate) struct FromColumns {
+    file: String,
+}
 
 impl Mapper for FromColumns {
     type Input = ParquetBatches;
     type Key = Fact;
     type Value = u64;
 
+    fn setup(&mut self, task: &MapContext<'_>) -> Result<()> {
+        self.file = task.path().to_owned();
+        Ok(())
+    }
+
     fn map(&mut self, batch: &RecordBatch, out: &mut Emitter<'_, Fact, u64>) -> Result<()> {
-        let (level, component, time) = (text(batch, "level")?, text(batch, "component")?, text(batch, "time")?);
+        let text = |name| text(batch, name, &self.file);
+        let (level, component, time) = (text("level")?, text("component")?, text("time")?);
         let at = |column: &StringArray, row: usize| -> String {
             if column.is_null(row) { "-".to_owned() } else { column.value(row).to_owned() }
         };
@@ -83,8 +92,8 @@ impl Mapper for FromColumns {
 }
 
 /// A column as text.
-fn text(batch: &RecordBatch, name: &str) -> Result<StringArray> {
-    let missing = || Error::new(format!("the file has no column {name:?} that can be read as text"));
+fn text(batch: &RecordBatch, name: &str, file: &str) -> Result<StringArray> {
+    let missing = || Error::new(format!("{file} has no column {name:?} that can be read as text"));
     let column = cast(batch.column_by_name(name).ok_or_else(missing)?, &DataType::Utf8)?;
     column.as_any().downcast_ref::<StringArray>().cloned().ok_or_else(missing)
 }
@@ -158,7 +167,21 @@ pub(crate) fn count_lines() -> Job<FromLines, Count> {
 
 /// Counts the messages of Parquet files.
 pub(crate) fn count_columns() -> Job<FromColumns, Count> {
-    Job::new(|| FromColumns, || Count).combiner(|total, count| *total += count)
+    Job::new(FromColumns::default, || Count).combiner(|total, count| *total += count)
+}
+
+/// The job that counts these files: a job reads one kind.
+pub(crate) fn job_for(files: &[String]) -> Result<&'static str> {
+    let is_parquet = |path: &&String| path.ends_with(".parquet");
+    match (files.iter().find(is_parquet), files.iter().find(|path| !is_parquet(path))) {
+        (Some(parquet), Some(other)) => {
+            Err(Failure::usage(format!("the input mixes Parquet ({parquet}) with other files ({other})"))
+                .hint("run log-report on each kind alone")
+                .into())
+        }
+        (Some(_), None) => Ok("count-columns"),
+        (None, _) => Ok("count-lines"),
+    }
 }
 
 /// Ranks counts. With one partition, all counts of an aggregate meet in one place.
@@ -174,9 +197,14 @@ fn main() -> ExitCode {
         .job("count-columns", |_: &ReportArgs| count_columns())
         .job("rank", |args: &ReportArgs| rank(args))
         .driver(|run, _| {
-            let parquet = run.inputs().iter().all(|path| path.ends_with(".parquet"));
+            let job = job_for(&run.input_files()?)?;
             let inputs = run.inputs().to_vec();
-            let counts = run.step(if parquet { "count-columns" } else { "count-lines" }, &inputs)?;
+            let counts = run.step(job, &inputs)?;
+            if !run.counters().contains_key("messages") {
+                return Err(Error::new(
+                    "the input has no messages: logs of HDFS, Hadoop and Apache are known, and Parquet",
+                ));
+            }
             run.last("rank", &[counts])
         })
         .summary(|results: &Results<'_>, out: &mut dyn std::io::Write| {

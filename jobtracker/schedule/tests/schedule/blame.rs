@@ -9,7 +9,7 @@ use quorate_protocol::{
     limits,
     query::{Blame, JobState},
     sign::Signed,
-    vote::{Ballot, Segment, Served, Subject, segments_digest},
+    vote::{Ballot, Segment, Served, Subject, Vote, segments_digest},
 };
 use std::collections::BTreeMap;
 
@@ -136,16 +136,19 @@ fn an_accuser_cannot_choose_f() {
     let ((honest, attempt), (liar, lie)) = (runners[0], runners[1]);
     let vote = world.vote_right(honest, attempt);
     let lying = world.sign(liar, lie, ballot(attempt.task, "lie"));
-    let outvoted = Evidence::Outvoted { vote, majority: vec![lying], f: 0 };
-    assert!(outvoted.check(&world.cluster).is_ok(), "with the accuser's f it would count");
-    world.accuse(liar, Accusation::Evidence(Box::new(outvoted)));
+    let outvoted = |lying| Evidence::Outvoted { vote: vote.clone(), majority: vec![lying] };
+    assert!(outvoted(lying.clone()).check(&world.cluster).is_err(), "one vote is no majority of f + 1 = 2");
+    let claim = Vote { f: 0, ..lying.peek().expect("a vote") };
+    let lying = Signed::seal(&claim, &tracker_key(liar));
+    assert!(outvoted(lying.clone()).check(&world.cluster).is_err(), "f is what the accused signed");
+    world.accuse(liar, Accusation::Evidence(Box::new(outvoted(lying))));
     let report = Command::Report(quorate_protocol::command::Report {
         accusations: vec![complaint(honest, attempt)],
         ..Default::default()
     });
     let report = world.seal(Sender::Tracker(TrackerId::new(liar)), report);
-    let complaints = Evidence::Complaints { about: TrackerId::new(honest), reports: vec![report], f: 0 };
-    assert!(complaints.check(&world.cluster).is_ok(), "with the accuser's f it would count");
+    let complaints = Evidence::Complaints { vote, reports: vec![report] };
+    assert!(complaints.check(&world.cluster).is_err(), "one complaint is not f + 1 = 2");
     world.accuse(liar, Accusation::Evidence(Box::new(complaints)));
     assert!(world.blamed().is_empty());
 }

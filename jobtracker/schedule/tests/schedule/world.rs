@@ -42,6 +42,7 @@ pub(crate) struct World {
     pub(crate) seen: BTreeMap<JobId, Vec<MapVerdict>>,
     /// Digests of the jobs' specifications.
     pub(crate) digests: BTreeMap<JobId, Digest>,
+    pub(crate) fs: BTreeMap<JobId, u32>,
 }
 
 pub(crate) fn path(text: &str) -> Path {
@@ -134,6 +135,7 @@ impl World {
             processes: BTreeMap::new(),
             seen: BTreeMap::new(),
             digests: BTreeMap::new(),
+            fs: BTreeMap::new(),
         }
     }
 
@@ -170,10 +172,12 @@ impl World {
     }
     pub(crate) fn submit(&mut self, specification: Specification) -> JobId {
         let digest = quorate_protocol::canonical::digest(&specification);
+        let f = specification.f;
         match self.order(Command::SubmitJob(Box::new(specification))) {
             Answer::Submitted(job) => {
                 self.seen.insert(job, Vec::new());
                 self.digests.insert(job, digest);
+                self.fs.insert(job, f);
                 self.watch_verdicts();
                 job
             }
@@ -265,7 +269,8 @@ impl World {
     /// A tracker's signed vote.
     pub(crate) fn sign(&self, id: u32, attempt: AttemptId, ballot: Ballot) -> Signed<Vote> {
         let specification = self.digests.get(&attempt.task.job).copied().unwrap_or(Digest::of(b""));
-        let vote = Vote { cluster: self.cluster.id(), specification, attempt, tracker: TrackerId::new(id), ballot };
+        let f = self.fs.get(&attempt.task.job).copied().unwrap_or_default();
+        let vote = Vote { cluster: self.cluster.id(), specification, f, attempt, tracker: TrackerId::new(id), ballot };
         Signed::seal(&vote, &tracker_key(id))
     }
     pub(crate) fn vote(&mut self, id: u32, attempt: AttemptId, ballot: Ballot) -> Signed<Vote> {
