@@ -29,7 +29,7 @@ pub struct JobOptions {
     /// Input for one map task, such as 4MiB [default: a sixteenth of the input, 256KiB to 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub split: Option<u64>,
-    /// An attempt without progress for so long gets company, such as 30s
+    /// An attempt without progress for so long is joined by another, such as 30s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
 }
@@ -66,7 +66,7 @@ pub(crate) struct SubmitOptions {
     #[arg(long, value_name = "DIR", required = true, help_heading = "Job")]
     pub(crate) output: String,
     /// The running cluster's folder [default: where `quorate cluster up` puts it]
-    #[arg(long, value_name = "PATH", env = "QUORATE_CLUSTER")]
+    #[arg(long, value_name = "FOLDER", env = "QUORATE_CLUSTER")]
     pub(crate) cluster: Option<PathBuf>,
     /// Does not wait for the job to end
     #[arg(long)]
@@ -94,9 +94,9 @@ pub(crate) fn command(
     let job = |command: Command| JobOptions::augment_args(arguments(command));
     // Set last: an argument struct brings its own text along.
     let about_is = |command: Command, about: &'static str| command.about(about).long_about(about);
-    let submit = Command::new("submit").after_help(AFTER_SUBMIT_HELP);
+    let submit = Command::new("submit").after_help(format!("{BEFORE_SUBMIT}\n\n{AFTER_HELP}"));
     let submit = about_is(SubmitOptions::augment_args(job(submit)), SUBMIT_ABOUT);
-    let root = Command::new(name).after_help(AFTER_HELP).version(crate::VERSION).max_term_width(HELP_WIDTH);
+    let root = Command::new(name).after_help(AFTER_HELP).version(crate::VERSION);
     let root = match verb {
         Some(verb) => {
             let local = Command::new(verb).after_help(AFTER_HELP);
@@ -111,13 +111,10 @@ pub(crate) fn command(
     about_is(root, about).subcommand(submit).subcommands(tools)
 }
 
-/// Longer lines are hard to read.
-const HELP_WIDTH: usize = 100;
-
 const SUBMIT_ABOUT: &str = "Runs the job on a running cluster instead of an embedded one";
 
-const AFTER_SUBMIT_HELP: &str = "\
-Start a cluster with `quorate cluster up`, and copy the input into it with `quorate fs put`.";
+const BEFORE_SUBMIT: &str =
+    "Start a cluster with `quorate cluster up`, and copy the input into it with `quorate fs put`.";
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 the job failed; 2 wrong usage; 3 input missing or output exists; 4 no cluster, or it refuses;

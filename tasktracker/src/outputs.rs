@@ -90,9 +90,14 @@ impl Outputs {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The folder of all of a job's attempts.
+    pub fn job_folder(&self, job: JobId) -> PathBuf {
+        self.root.join(job.to_string())
+    }
+
     /// An attempt's own folder, for its output and scratch files.
     pub fn folder(&self, attempt: AttemptId) -> PathBuf {
-        self.root.join(attempt.task.job.to_string()).join(name_of(attempt))
+        self.job_folder(attempt.task.job).join(name_of(attempt))
     }
 
     /// Where an attempt's messages are kept.
@@ -158,7 +163,7 @@ impl Outputs {
     /// Drops a job's outputs and everything in its folder.
     pub fn forget(&self, job: JobId) {
         self.jobs().remove(&job);
-        let folder = self.root.join(job.to_string());
+        let folder = self.job_folder(job);
         if let Err(error) = fs::remove_dir_all(&folder)
             && error.kind() != io::ErrorKind::NotFound
         {

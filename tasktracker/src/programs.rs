@@ -54,7 +54,8 @@ impl Worker {
                     return Err(ProgramError::Target { program: target.clone(), here });
                 }
                 let executable = self.executable(*digest, file).await?;
-                Ok(Arc::new(Child::new(executable, self.outputs.new_log(attempt)?)))
+                let readable = vec![self.directory.join("store"), self.outputs.job_folder(attempt.task.job)];
+                Ok(Arc::new(Child::new(executable, self.outputs.new_log(attempt)?, readable)))
             }
             (Programs::Children, Named::Embedded { .. }) => Err(ProgramError::Embedded),
             (Programs::Embedded(_), Named::Binary { .. }) => Err(ProgramError::NotEmbedded),

@@ -56,7 +56,7 @@ pub(crate) struct Up {
     /// Keep the cluster's state in this folder, and go on with what is there.
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
-    /// Map and reduce attempts at once on each tracker. Default: the machine's cores shared among the trackers.
+    /// Map and reduce attempts at once on each tracker [default: the machine's cores shared among the trackers]
     #[arg(long, value_name = "N")]
     slots: Option<u16>,
 }

@@ -39,12 +39,15 @@ pub struct Child {
     executable: PathBuf,
     /// What the child writes to standard output and error goes here.
     log: PathBuf,
+    /// What its tasks may read besides their own folder.
+    readable: Vec<PathBuf>,
 }
 
 impl Child {
-    /// A program from its executable file. One attempt's messages go to `log`.
-    pub fn new(executable: PathBuf, log: PathBuf) -> Self {
-        Self { executable, log }
+    /// A program from its executable file. One attempt's messages go to `log`; it may read its own folder and what is in
+    /// `readable`.
+    pub fn new(executable: PathBuf, log: PathBuf, readable: Vec<PathBuf>) -> Self {
+        Self { executable, log, readable }
     }
 }
 
@@ -58,7 +61,8 @@ impl Program for Child {
     ) -> Result<MapProduct, TaskError> {
         let mut running = Running::start(self, directory, task.context.memory)?;
         let chunk_lengths = input.chunk_lengths().to_vec();
-        running.send(&ToHost::Map { task: task.clone(), chunk_lengths, directory: directory.to_owned() })?;
+        let (directory_of_task, readable) = (directory.to_owned(), self.readable.clone());
+        running.send(&ToHost::Map { task: task.clone(), chunk_lengths, directory: directory_of_task, readable })?;
         loop {
             match running.next(watch)? {
                 FromHost::WantChunk(index) => {
@@ -88,8 +92,8 @@ impl Program for Child {
         watch: &Watch,
     ) -> Result<ReduceProduct, TaskError> {
         let mut running = Running::start(self, directory, task.context.memory)?;
-        let (segments, directory) = (segments.to_vec(), directory.to_owned());
-        running.send(&ToHost::Reduce { task: task.clone(), segments, directory })?;
+        let (segments, directory, readable) = (segments.to_vec(), directory.to_owned(), self.readable.clone());
+        running.send(&ToHost::Reduce { task: task.clone(), segments, directory, readable })?;
         loop {
             match running.next(watch)? {
                 FromHost::Output(block) => {

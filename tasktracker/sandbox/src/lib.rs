@@ -6,8 +6,9 @@
 //! attempt is cancelled, when the tracker stops, and (since its socket closes) when the tracker dies. What it writes to
 //! standard output and error goes to the attempt's log, up to a bound.
 //!
-//! The limits keep a runaway program from taking the machine down. They are no wall against code that attacks the
-//! tracker's user: run trackers under a user of their own.
+//! Before any user code runs the child shuts itself in ([`wall`]): it may read its task's inputs and the system's
+//! libraries, write in its own folder, and use no network. So it can neither read the tracker's key nor, short of a hole
+//! in the kernel, do anything that another machine would not do alike.
 //!
 //! Parent and child speak frames ([`frame`]) over one Unix socket, the child's standard input. [`host::run`] is the
 //! child's side.
@@ -15,6 +16,7 @@
 pub mod child;
 pub mod frame;
 pub mod host;
+pub mod wall;
 
 pub use child::Child;
 

@@ -9,6 +9,7 @@ mod garbage;
 mod liars;
 mod processes;
 mod programs;
+mod sandbox;
 mod terasort;
 
 fn under_test() -> quorate_tests::processes::Programs {
