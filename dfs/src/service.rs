@@ -119,7 +119,7 @@ impl ChunkService {
     }
 
     fn statement(&self, chunk: ChunkId, sent: Option<(Digest, u64)>) -> Vec<u8> {
-        let served = Served { cluster: self.cluster, tracker: self.tracker, subject: Subject::Chunk(chunk), sent };
+        let served = Served { cluster: self.cluster, tracker: self.tracker, subject: Subject::Chunk(chunk), vote: None, sent };
         Signed::seal(&served, &self.key).to_wire()
     }
 

@@ -178,7 +178,7 @@ async fn a_statement_convicts_only_the_server_that_signed_it() {
     let cluster_id = cluster(2).id();
     let served = |tracker, signer: &SecretKey, cluster| {
         let sent = Some((Digest::of(b"lie"), 3));
-        Signed::seal(&Served { cluster, tracker, subject: Subject::Chunk(chunk), sent }, signer).to_wire()
+        Signed::seal(&Served { cluster, tracker, subject: Subject::Chunk(chunk), vote: None, sent }, signer).to_wire()
     };
     let statements = [
         served(id(1), &key(0), cluster_id),

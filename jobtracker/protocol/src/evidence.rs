@@ -3,6 +3,7 @@
 use crate::{
     cluster::Cluster,
     command::{Request, Sender},
+    digest::Digest,
     ids::{Domain, JobId, TrackerId},
     query::Blame,
     sign::{Rejection, Signed},
@@ -117,9 +118,12 @@ impl Evidence {
                 }
                 Ok((first.tracker, Blame::Convicted))
             }
-            Evidence::WrongSegment { vote, segments, served } => {
-                let (vote, _) = verify_vote(cluster, vote)?;
+            Evidence::WrongSegment { vote: signed, segments, served } => {
+                let (vote, _) = verify_vote(cluster, signed)?;
                 let served = verify_served(cluster, served)?;
+                if served.vote != Some(Digest::of(signed.bytes())) {
+                    return Err(NoContradiction("the statement is not about what was voted"));
+                }
                 let Ballot::Map { segments: root, .. } = &vote.ballot else {
                     return Err(NoContradiction("the vote is not of a map attempt"));
                 };

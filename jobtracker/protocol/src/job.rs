@@ -128,6 +128,7 @@ impl Specification {
         }
         if let Program::Binary { file, target, .. } = &self.program {
             file.check()?;
+            within("the program's length in bytes", file.manifest.length(), 1, limits::PROGRAM_BYTES_MAX)?;
             within("the target's length", target.len() as u64, 1, 64)?;
         }
         Ok(())
@@ -159,7 +160,8 @@ pub enum Work {
 pub struct JobPlan {
     /// The job.
     pub job: JobId,
-    /// Digest of the specification.
+    /// What votes name the job by: digest of the specification, the input files' manifests, and the time of submission, so
+    /// that no vote on other input or of another life of the cluster passes for one of this job.
     pub digest: Digest,
     /// The specification.
     pub specification: Specification,

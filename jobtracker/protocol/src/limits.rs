@@ -26,6 +26,8 @@ pub const PATH_BYTES_MAX: usize = 1024;
 pub const FILES_PER_COMMAND_MAX: usize = 16 << 10;
 /// A job's encoded arguments, in bytes.
 pub const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
+/// A job's program, in bytes.
+pub const PROGRAM_BYTES_MAX: u64 = 1 << 30;
 /// Reduce tasks of a job.
 pub const PARTITIONS_MAX: u32 = 16 << 10;
 /// Map tasks of a job.

@@ -2,6 +2,7 @@
 
 use crate::{
     command::{Cost, Refusal},
+    digest::ChunkId,
     evidence::Evidence,
     file::{File, Path},
     ids::{AttemptId, Domain, JobId, OrderedTime, TaskId, TrackerId},
@@ -33,6 +34,8 @@ pub enum Question {
     Votes(TaskId),
     /// What is held against a tracker.
     Evidence(TrackerId),
+    /// Which of these chunks no file has on this server: it may drop them.
+    Unreferenced(TrackerId, Vec<ChunkId>),
 }
 
 /// The longest encoded question.
@@ -65,6 +68,8 @@ pub enum Answer {
     Votes(Vec<Signed<Vote>>),
     /// To [`Question::Evidence`].
     Evidence(Vec<Evidence>),
+    /// To [`Question::Unreferenced`].
+    Chunks(Vec<ChunkId>),
     /// In a stream of directives: the number and the directive.
     Directive(u64, Directive),
     /// In a stream of verdicts: the position and the verdict.

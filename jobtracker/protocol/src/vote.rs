@@ -102,7 +102,7 @@ fn check_counters(counters: &Counters) -> Result<(), String> {
 pub struct Vote {
     /// The cluster, so that no vote passes from one to another.
     pub cluster: Digest,
-    /// The digest of the job's specification, so that a vote says what it is about.
+    /// [`crate::job::JobPlan::digest`], so that a vote says what it is about.
     pub specification: Digest,
     /// The job's f: how many votes must contradict this one before it counts as outvoted.
     pub f: u32,
@@ -142,6 +142,9 @@ pub struct Served {
     pub tracker: TrackerId,
     /// What was asked for.
     pub subject: Subject,
+    /// For a segment, the digest of the server's own signed vote that the reader showed: a server that has not voted yet
+    /// owes nobody anything, and what it said then must not be held against its later vote.
+    pub vote: Option<Digest>,
     /// Digest and length of the bytes sent; `None` says that it has nothing to send.
     pub sent: Option<(Digest, u64)>,
 }
