@@ -123,7 +123,7 @@ pub fn table(summaries: &[Summary]) -> String {
             ratio(*cpu_ratio),
         ]
     }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).fold(2, usize::max);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     rows.insert(1, std::array::from_fn(|column| format!("{}:", "-".repeat(widths[column] - 1))));
     let line = |row: &[String; 11]| {

@@ -13,8 +13,9 @@ const WORDS: usize = 50_000;
 const SLOTS: usize = 1 << 20;
 /// Bytes of a line, about.
 const LINE_BYTES: usize = 72;
-/// Bytes made at a time by one thread. Each block has random numbers of its own.
-const BLOCK_BYTES: u64 = 1 << 20;
+/// Bytes made at a time by one thread. Each block has random numbers of its own, and ends with a line: so it is no power of
+/// two, or lines would end where chunks and splits do, and no reader had to look beyond.
+const BLOCK_BYTES: u64 = 1_000_000;
 /// Blocks made before they are written.
 const BLOCKS: usize = 16;
 

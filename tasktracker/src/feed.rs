@@ -25,8 +25,9 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long to wait before a peer that broke off is asked again.
+/// How long to wait before a peer that broke off is asked again: twice as long each time that it had nothing new.
 const RETRY: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Attempts of one map task by one tracker: more than one only after a loss.
 const ATTEMPTS_PER_MAP_MAX: usize = 4;
 
@@ -52,6 +53,7 @@ pub(crate) enum Item {
 #[derive(Debug, Default)]
 struct Heard {
     items: Vec<Item>,
+    notices: BTreeMap<u32, Vec<Arc<Notice>>>,
     /// The agreed ballots, to find votes that say otherwise.
     verdicts: BTreeMap<u32, Digest>,
     strays: BTreeSet<(TrackerId, AttemptId)>,
@@ -101,14 +103,13 @@ impl Feed {
     fn add(&self, item: Item) -> Vec<Signed<Vote>> {
         let mut heard = self.heard();
         let suspects: Vec<Arc<Notice>> = match &item {
-            Item::Notice(notice) => vec![Arc::clone(notice)],
+            Item::Notice(notice) => {
+                heard.notices.entry(notice.attempt.task.index).or_default().push(Arc::clone(notice));
+                vec![Arc::clone(notice)]
+            }
             Item::Verdict(verdict) => {
                 heard.verdicts.insert(verdict.map, verdict.ballot);
-                let of_map = |item: &Item| match item {
-                    Item::Notice(notice) if notice.attempt.task.index == verdict.map => Some(Arc::clone(notice)),
-                    _ => None,
-                };
-                heard.items.iter().filter_map(of_map).collect()
+                heard.notices.get(&verdict.map).cloned().unwrap_or_default()
             }
         };
         heard.items.push(item);
@@ -162,13 +163,13 @@ impl Listener {
                     None => break,
                 }
             }
-            self.pause().await;
+            self.pause(RETRY).await;
         }
     }
 
-    async fn pause(&self) {
+    async fn pause(&self, how_long: Duration) {
         tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(how_long) => {}
             () = self.stop.cancelled() => {}
         }
     }
@@ -192,8 +193,9 @@ impl Listener {
 
     async fn follow_tracker(self, job: quorate_protocol::ids::JobId, tracker: TrackerId) {
         // A tracker that restarted may give its votes in another order: each time they are heard from the start.
-        let mut known = BTreeSet::new();
+        let (mut known, mut retry) = (BTreeSet::new(), RETRY);
         while !self.stop.is_cancelled() {
+            let before = known.len();
             if let Ok(mut client) = self.worker.peers.client(tracker) {
                 tokio::select! {
                     opened = client.follow_votes(VotesRequest { job: job.number(), from: 0 }) => {
@@ -204,7 +206,8 @@ impl Listener {
                     () = self.stop.cancelled() => return,
                 }
             }
-            self.pause().await;
+            retry = if known.len() > before { RETRY } else { (retry * 2).min(RETRY_MAX) };
+            self.pause(retry).await;
         }
     }
 
@@ -221,14 +224,15 @@ impl Listener {
             };
             let Ok(Some(notice)) = notice else { return };
             let Some(feed) = self.feed.upgrade() else { return };
-            let notices_max = (feed.plan.maps as usize).saturating_mul(ATTEMPTS_PER_MAP_MAX);
             match check(&self.worker, &feed.plan, tracker, &notice) {
-                Ok(notice) if known.len() < notices_max => {
-                    if known.insert(notice.attempt) {
+                Ok(notice) => {
+                    let first = AttemptId { attempt: 0, ..notice.attempt };
+                    let last = AttemptId { attempt: u16::MAX, ..notice.attempt };
+                    let many = known.range(first..=last).count() >= ATTEMPTS_PER_MAP_MAX;
+                    if !many && known.insert(notice.attempt) {
                         self.add(Item::Notice(Arc::new(notice)));
                     }
                 }
-                Ok(_) => return,
                 Err(why) => {
                     tracing::warn!(%tracker, why, "a notice of a vote is refused");
                     return;

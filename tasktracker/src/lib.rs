@@ -27,4 +27,5 @@ pub use difference::{Difference, DifferenceError, LogError, first_difference, re
 pub use outputs::{Output, Outputs};
 pub use peers::{PeerError, Peers};
 pub use programs::Programs;
+pub use quorate_sandbox::{Launch, launch};
 pub use tracker::{Options, StartError, Tracker};

@@ -70,11 +70,13 @@ impl Worker {
         };
         let (worker, watch) = (Arc::clone(self), Arc::clone(&running.watch));
         let work = move || {
-            fresh_folder(&folder).map_err(|error| TaskError::machine("making the attempt's folder", error))?;
-            let mut input = StoredInput::new(&worker, file, split, folder.join("input"));
+            let fetched = folder.join("input");
+            let made = fresh_folder(&folder).and_then(|()| fs::create_dir(&fetched));
+            made.map_err(|error| TaskError::machine("making the attempt's folder", error))?;
+            let mut input = StoredInput::new(&worker, file, split, fetched.clone());
             let mapped = program.map(&task, &mut input, &folder, &watch);
             // Fetched chunks are of no more use; the output stays.
-            let _ = fs::remove_dir_all(folder.join("input"));
+            let _ = fs::remove_dir_all(fetched);
             let product = mapped?;
             let spans: Vec<(u64, u64)> = product.spans.iter().map(|span| (span.offset, span.length)).collect();
             let machine = |error| TaskError::machine("digesting the map output", error);
@@ -84,7 +86,7 @@ impl Worker {
             worker.lie.spoil_segments(&mut segments);
             Ok((product, segments))
         };
-        joined(tokio::task::spawn_blocking(work).await)
+        joined(self.threads(attempt.task.job).spawn_blocking(work).await)
     }
 
     fn keep_map(
@@ -189,10 +191,7 @@ impl InputSource for StoredInput {
 async fn fetch(worker: &Worker, file: &File, index: usize, folder: &Path) -> io::Result<LocalBytes> {
     let missing = || io::Error::new(io::ErrorKind::InvalidInput, "the file has no such chunk");
     let (chunk, length) = *file.manifest.chunks.get(index).ok_or_else(missing)?;
-    if let Some(path) = worker.store.local_path(chunk).await
-        && let Ok(Some(bytes)) = worker.store.get(chunk).await
-        && bytes.len() as u64 == u64::from(length)
-    {
+    if let Ok(Some(path)) = worker.store.verified_path(chunk, length).await {
         return Ok(LocalBytes { path, offset: 0, length: u64::from(length) });
     }
     let fetched = worker.read_chunk(file, index).await.map_err(io::Error::other)?;
@@ -201,11 +200,8 @@ async fn fetch(worker: &Worker, file: &File, index: usize, folder: &Path) -> io:
 }
 
 async fn write_chunk(folder: &Path, index: usize, bytes: Bytes) -> io::Result<PathBuf> {
-    let (folder, path) = (folder.to_owned(), folder.join(format!("chunk-{index}")));
-    let write = move || {
-        fs::create_dir_all(folder)?;
-        fs::write(&path, bytes)?;
-        Ok(path)
-    };
+    // The folder is there as long as the attempt is: what is fetched too late goes nowhere.
+    let path = folder.join(format!("chunk-{index}"));
+    let write = move || fs::write(&path, bytes).map(|()| path);
     tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
 }

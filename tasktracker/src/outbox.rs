@@ -73,6 +73,17 @@ impl Outbox {
         self.wake.notified().await;
     }
 
+    /// A report was not taken: its news waits again, before what came since.
+    pub(crate) fn put_back(&self, report: Report) {
+        let mut pending = self.pending();
+        let ended = |news: &AttemptReport| !matches!(news, AttemptReport::Progress { .. });
+        let attempts = report.attempts.into_iter().filter(ended).collect();
+        let later = std::mem::replace(&mut pending.attempts, attempts);
+        pending.attempts.extend(later);
+        pending.accusations.extend(report.accusations);
+        pending.accusations.truncate(ACCUSATIONS_MAX);
+    }
+
     /// The next report, if there is anything to tell.
     pub(crate) fn take(&self, incarnation: u64) -> Option<Report> {
         let mut pending = self.pending();
@@ -129,6 +140,17 @@ mod tests {
         outbox.acknowledge(3, false);
         assert_eq!(outbox.take(1).map(|report| report.acknowledged), Some(3));
         assert_eq!(outbox.take(1), None);
+    }
+
+    #[test]
+    fn a_report_that_was_not_taken_is_told_again_first() {
+        let outbox = Outbox::default();
+        outbox.ended(declined(0, 1));
+        let report = outbox.take(1).expect("news");
+        outbox.ended(declined(1, 1));
+        outbox.put_back(report);
+        let again = outbox.take(1).expect("news");
+        assert_eq!(again.attempts, [declined(0, 1), declined(1, 1)]);
     }
 
     #[test]

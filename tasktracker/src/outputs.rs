@@ -160,6 +160,12 @@ impl Outputs {
         self.changed.subscribe()
     }
 
+    /// The jobs that something is kept of.
+    pub fn jobs_kept(&self) -> Vec<JobId> {
+        let folders = fs::read_dir(&self.root).into_iter().flatten();
+        folders.filter_map(|job| job.ok()?.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// Drops a job's outputs and everything in its folder.
     pub fn forget(&self, job: JobId) {
         self.jobs().remove(&job);

@@ -8,7 +8,7 @@ use quorate_protocol::{
     ids::AttemptId,
     job::{self, JobPlan, Program as Named},
 };
-use quorate_sandbox::Child;
+use quorate_sandbox::{Child, child::Launcher};
 use std::{
     fs, io,
     io::Write,
@@ -22,8 +22,8 @@ use std::{
 pub enum Programs {
     /// User code linked into this process: an embedded cluster.
     Embedded(Arc<dyn Program>),
-    /// The job's binary, in a child process for each attempt.
-    Children,
+    /// The job's binary, in a child process for each attempt, by this launcher.
+    Children(Launcher),
 }
 
 /// Why a job's program cannot be run here.
@@ -48,16 +48,16 @@ impl Worker {
     pub(crate) async fn program(&self, plan: &JobPlan, attempt: AttemptId) -> Result<Arc<dyn Program>, ProgramError> {
         match (&self.programs, &plan.specification.program) {
             (Programs::Embedded(program), Named::Embedded { .. }) => Ok(Arc::clone(program)),
-            (Programs::Children, Named::Binary { digest, target, file }) => {
+            (Programs::Children(launcher), Named::Binary { digest, target, file }) => {
                 let here = job::this_target();
                 if *target != here {
                     return Err(ProgramError::Target { program: target.clone(), here });
                 }
                 let executable = self.executable(*digest, file).await?;
                 let readable = vec![self.directory.join("store"), self.outputs.job_folder(attempt.task.job)];
-                Ok(Arc::new(Child::new(executable, self.outputs.new_log(attempt)?, readable)))
+                Ok(Arc::new(Child::new(*launcher, executable, self.outputs.new_log(attempt)?, readable)))
             }
-            (Programs::Children, Named::Embedded { .. }) => Err(ProgramError::Embedded),
+            (Programs::Children(_), Named::Embedded { .. }) => Err(ProgramError::Embedded),
             (Programs::Embedded(_), Named::Binary { .. }) => Err(ProgramError::NotEmbedded),
         }
     }

@@ -21,14 +21,18 @@ use quorate_protocol::{
 };
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
     os::unix::fs::FileExt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+};
 
 /// Segments fetched at once by one attempt.
 const FETCHES_MAX: usize = 4;
@@ -83,6 +87,7 @@ struct Reduction {
     notices: BTreeMap<Copy, Arc<Notice>>,
     shuffle: Shuffle,
     fetches: JoinSet<Fetched>,
+    fetching: BTreeMap<u32, AbortHandle>,
     /// Runs never overlap: an aborted one must end before the next begins, since both stage chunks.
     runs: JoinSet<(u32, RunResult)>,
     run: Option<(u32, Arc<Watch>)>,
@@ -125,6 +130,7 @@ impl Reduction {
             tentative: Tentative::new(plan.maps, worker.id, attempt.task.index),
             notices: BTreeMap::new(),
             fetches: JoinSet::new(),
+            fetching: BTreeMap::new(),
             runs: JoinSet::new(),
             run: None,
             next_run: None,
@@ -146,6 +152,11 @@ impl Reduction {
                     Action::Fetch { map, copy, segment, failures, again } => {
                         self.fetch(map, copy, segment.length, failures, again);
                     }
+                    Action::Abandon(map) => {
+                        if let Some(fetch) = self.fetching.remove(&map) {
+                            fetch.abort();
+                        }
+                    }
                     Action::Run(run, inputs) => self.next_run = Some((run, inputs)),
                     Action::Abort(_) => self.abort(),
                     Action::Vote => return self.result.take().unwrap_or(Err(TaskError::Cancelled)),
@@ -154,7 +165,12 @@ impl Reduction {
             self.start_run().await?;
             tokio::select! {
                 _ = changes.changed() => {}
-                Some(Ok(fetched)) = self.fetches.join_next() => self.fetched(fetched)?,
+                Some(fetched) = self.fetches.join_next() => {
+                    // One that was abandoned has nothing to tell.
+                    if let Ok(fetched) = fetched {
+                        self.fetched(fetched)?;
+                    }
+                }
                 Some(ended) = self.runs.join_next() => self.run_ended(ended)?,
                 _ = progress.tick() => self.catch_up(),
             }
@@ -195,16 +211,15 @@ impl Reduction {
             vote: notice.signed.clone(),
             segments: Arc::clone(&notice.segments),
         };
-        let (worker, place) = (Arc::clone(&self.worker), self.shuffle.reserve(length));
+        let (worker, path) = (Arc::clone(&self.worker), self.shuffle.new_file());
         let permits = Arc::clone(&self.shuffle.permits);
-        self.fetches.spawn(async move {
+        let fetch = self.fetches.spawn(async move {
             tokio::time::sleep(RETRY * failures.min(10)).await;
             let _permit = permits.acquire_owned().await;
-            let bytes = LocalBytes { path: place.path, offset: place.offset, length };
-            let mut sink = |at: u64, block: &Bytes| place.file.write_all_at(block, place.offset + at);
-            let fetched = segments::fetch(&worker.peers, &worker.cluster, worker.id, &wanted, &mut sink).await;
-            Fetched { map, copy, failures, again, bytes: length, result: fetched.map(|()| bytes) }
+            let result = fetch_to_file(&worker, &wanted, path, length).await;
+            Fetched { map, copy, failures, again, bytes: length, result }
         });
+        self.fetching.insert(map, fetch);
     }
 
     /// A segment that this tracker made itself: it was digested when it was voted on.
@@ -217,13 +232,16 @@ impl Reduction {
 
     fn fetched(&mut self, fetched: Fetched) -> Result<(), TaskError> {
         let Fetched { map, copy, failures, again, bytes, result } = fetched;
-        self.cost.shuffled += bytes;
-        if again {
-            self.cost.refetched += bytes;
-        }
-        self.watch.advance(bytes.max(1));
+        self.fetching.remove(&map);
         match result {
-            Ok(local) => self.tentative.learn(map, Input::Fetched(copy, local)),
+            Ok(local) => {
+                self.cost.shuffled = self.cost.shuffled.saturating_add(bytes);
+                if again {
+                    self.cost.refetched = self.cost.refetched.saturating_add(bytes);
+                }
+                self.watch.advance(bytes.max(1));
+                self.tentative.learn(map, Input::Fetched(copy, local));
+            }
             Err(FetchError::Unreachable { server, why }) => {
                 tracing::debug!(%server, why, "a segment could not be fetched");
                 if failures == UNREACHABLE_AFTER {
@@ -271,6 +289,7 @@ impl Reduction {
             ReduceTask { context: self.worker.context(&self.plan, self.attempt), partition: self.attempt.task.index };
         let (program, scratch) = (Arc::clone(&self.program), self.folder.join("merge"));
         let mut output = StagedOutput::new(&self.worker, self.attempt);
+        let threads = self.worker.threads(self.attempt.task.job);
         self.runs.spawn(async move {
             let work = move || {
                 fresh_folder(&scratch).map_err(|error| TaskError::machine("making the merge's folder", error))?;
@@ -280,7 +299,7 @@ impl Reduction {
                 let manifest = output.finish().map_err(|error| TaskError::machine("storing the output", error))?;
                 Ok((product, manifest))
             };
-            (run, joined(tokio::task::spawn_blocking(work).await))
+            (run, joined(threads.spawn_blocking(work).await))
         });
         Ok(())
     }
@@ -323,33 +342,34 @@ impl Drop for Reduction {
     }
 }
 
-/// The file that fetched segments are written to, each at a place of its own.
+/// Fetches a segment into a file of its own, which goes away unless all of it came and was right.
+async fn fetch_to_file(worker: &Worker, wanted: &Wanted, path: PathBuf, length: u64) -> Result<LocalBytes, FetchError> {
+    let partial = tempfile::TempPath::try_from_path(path.clone()).map_err(FetchError::Sink)?;
+    let file = File::create(&path)?;
+    let mut sink = |at: u64, block: &Bytes| file.write_all_at(block, at);
+    segments::fetch(&worker.peers, &worker.cluster, worker.id, wanted, &mut sink).await?;
+    partial.keep().map_err(|error| FetchError::Sink(error.error))?;
+    Ok(LocalBytes { path, offset: 0, length })
+}
+
+/// The folder that fetched segments are written to.
 struct Shuffle {
-    path: PathBuf,
-    file: Arc<File>,
-    end: u64,
+    folder: PathBuf,
+    files: u64,
     permits: Arc<Semaphore>,
     /// Units of the present run that the attempt's progress includes.
     counted: u64,
 }
 
-struct Place {
-    path: PathBuf,
-    file: Arc<File>,
-    offset: u64,
-}
-
 impl Shuffle {
-    fn create(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-        let permits = Arc::new(Semaphore::new(FETCHES_MAX));
-        Ok(Self { path, file: Arc::new(file), end: 0, permits, counted: 0 })
+    fn create(folder: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir(&folder)?;
+        Ok(Self { folder, files: 0, permits: Arc::new(Semaphore::new(FETCHES_MAX)), counted: 0 })
     }
 
-    fn reserve(&mut self, length: u64) -> Place {
-        let offset = self.end;
-        self.end = self.end.saturating_add(length);
-        Place { path: self.path.clone(), file: Arc::clone(&self.file), offset }
+    fn new_file(&mut self) -> PathBuf {
+        self.files += 1;
+        self.folder.join(self.files.to_string())
     }
 }
 

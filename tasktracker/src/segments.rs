@@ -10,7 +10,7 @@ use quorate_protocol::{
     ids::{AttemptId, TrackerId},
     query::Blame,
     sign::Signed,
-    vote::{Segment, Served, Subject, Vote},
+    vote::{Segment, Served, Vote},
     wire::{Block, SegmentRequest},
 };
 use std::{io, sync::Arc, time::Duration};
@@ -18,6 +18,9 @@ use tonic::Streaming;
 
 /// A server that sends nothing for so long is not waited for.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// A whole segment may take so long, and longer by a second for each of these bytes: a server that trickles is given up.
+const SEGMENT_TIMEOUT: Duration = Duration::from_secs(20);
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 
 /// A segment as some tracker voted for it.
 #[derive(Clone, Debug)]
@@ -141,12 +144,26 @@ async fn receive(
     prove: bool,
     sink: &mut (dyn FnMut(u64, &Bytes) -> io::Result<()> + Send),
 ) -> Result<Received, ReceiveError> {
+    let patience = SEGMENT_TIMEOUT + Duration::from_secs(segment.length / BYTES_PER_SECOND_MIN);
+    let receiving = receive_all(peers, reader, wanted, segment, prove, sink);
+    tokio::time::timeout(patience, receiving).await.unwrap_or(Err(ReceiveError::Silent))
+}
+
+async fn receive_all(
+    peers: &Peers,
+    reader: TrackerId,
+    wanted: &Wanted,
+    segment: &Segment,
+    prove: bool,
+    sink: &mut (dyn FnMut(u64, &Bytes) -> io::Result<()> + Send),
+) -> Result<Received, ReceiveError> {
     let mut client = peers.client(wanted.server).map_err(ReceiveError::Peer)?;
     let request = SegmentRequest {
         attempt: canonical::encode(&wanted.attempt),
         partition: wanted.partition,
         prove,
         reader: reader.number(),
+        vote: if prove { wanted.vote.to_wire() } else { Vec::new() },
     };
     let opened = tokio::time::timeout(BLOCK_TIMEOUT, client.get_segment(request)).await;
     let mut stream = opened.map_err(|_| ReceiveError::Silent)?.map_err(ReceiveError::Status)?.into_inner();
@@ -175,9 +192,4 @@ async fn next(stream: &mut Streaming<Block>) -> Result<Option<Block>, ReceiveErr
         Ok(message) => message.map_err(ReceiveError::Status),
         Err(_) => Err(ReceiveError::Silent),
     }
-}
-
-/// What a server signs when a reader asks for proof.
-pub fn statement(cluster: Digest, tracker: TrackerId, attempt: AttemptId, partition: u32) -> Served {
-    Served { cluster, tracker, subject: Subject::Segment { attempt, partition }, sent: None }
 }

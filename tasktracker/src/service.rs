@@ -1,11 +1,9 @@
 //! What a tracker serves to other trackers: segments, its votes, and its attempts' logs.
 
-use crate::{
-    outputs::{Output, Outputs},
-    segments::statement,
-};
+use crate::outputs::{Output, Outputs};
 use bytes::Bytes;
-use quorate_engine::{digest, program::Span};
+use futures::{Stream, StreamExt};
+use quorate_engine::program::Span;
 use quorate_liars::Lie;
 use quorate_protocol::{
     canonical,
@@ -13,15 +11,20 @@ use quorate_protocol::{
     ids::{AttemptId, JobId, TrackerId},
     limits::{self, BLOCK_BYTES_MAX},
     sign::{SecretKey, Signed},
-    vote::Segment,
+    vote::{Segment, Served, Subject, Vote},
     wire::{Block, LogRequest, SegmentRequest, VoteNotice, VotesRequest, tracker_server},
 };
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    pin::Pin,
     sync::Arc,
+    time::Duration,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -32,7 +35,10 @@ const BLOCKS_QUEUED_MAX: usize = 4;
 /// Vote streams at once.
 const FOLLOWERS_MAX: usize = 4096;
 
-type Blocks = ReceiverStream<Result<Block, Status>>;
+/// A reader that takes no block for so long is left.
+const READER_PATIENCE: Duration = Duration::from_secs(20);
+
+type Blocks = Pin<Box<dyn Stream<Item = Result<Block, Status>> + Send>>;
 
 /// The service.
 pub(crate) struct TrackerService {
@@ -78,6 +84,7 @@ impl tracker_server::Tracker for TrackerService {
     async fn get_segment(&self, request: Request<SegmentRequest>) -> Result<Response<Blocks>, Status> {
         let request = request.into_inner();
         let attempt = attempt_of(&request.attempt)?;
+        let proof = if request.prove { Some(self.shared.own_vote(attempt, &request.vote)?) } else { None };
         let found = self.shared.outputs.get(attempt).and_then(|output| {
             let at = request.partition as usize;
             Some((*output.spans.get(at)?, *output.segments.get(at)?, output))
@@ -90,16 +97,20 @@ impl tracker_server::Tracker for TrackerService {
         let (to, blocks) = mpsc::channel(BLOCKS_QUEUED_MAX);
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || {
-            let _permit = permit;
             let sending = Sending { shared: &shared, reader: TrackerId::new(request.reader), to: &to };
-            let answer = match sending.send(attempt, request.partition, request.prove, found) {
+            let answer = match sending.send(attempt, request.partition, proof, found) {
                 Ok(()) => return,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Status::not_found("the segment is gone"),
                 Err(error) => Status::internal(format!("reading the segment: {error}")),
             };
             let _ = to.blocking_send(Err(answer));
         });
-        Ok(Response::new(ReceiverStream::new(blocks)))
+        // The room is held until the reader has taken, or left, everything.
+        let held = ReceiverStream::new(blocks).map(move |block| {
+            let _ = &permit;
+            block
+        });
+        Ok(Response::new(Box::pin(held)))
     }
 
     async fn follow_votes(&self, request: Request<VotesRequest>) -> Result<Response<Self::FollowVotesStream>, Status> {
@@ -145,13 +156,29 @@ impl tracker_server::Tracker for TrackerService {
             };
             let _ = to.blocking_send(Err(answer));
         });
-        Ok(Response::new(ReceiverStream::new(blocks)))
+        Ok(Response::new(Box::pin(ReceiverStream::new(blocks))))
+    }
+}
+
+impl Serving {
+    /// Checks that the vote which a reader shows is this tracker's own for the attempt, and names it. A tracker that has
+    /// not voted says nothing that could be held against a later vote.
+    fn own_vote(&self, attempt: AttemptId, shown: &[u8]) -> Result<Digest, Status> {
+        let not_ours = || Status::invalid_argument("the vote shown is not this tracker's for this attempt");
+        let signed = Signed::<Vote>::from_wire(shown).map_err(|_| not_ours())?;
+        let vote = signed.verify(&self.key.public()).map_err(|_| not_ours())?;
+        let is_own = vote.cluster == self.cluster && vote.tracker == self.tracker && vote.attempt == attempt;
+        if is_own { Ok(Digest::of(signed.bytes())) } else { Err(not_ours()) }
     }
 }
 
 fn send_block(to: &mpsc::Sender<Result<Block, Status>>, data: Bytes) -> io::Result<()> {
     let block = Block { data, served: Vec::new() };
-    to.blocking_send(Ok(block)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    let sent = Handle::current().block_on(tokio::time::timeout(READER_PATIENCE, to.send(Ok(block))));
+    match sent {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
+    }
 }
 
 /// Reads to the end in blocks as large as a message may be.
@@ -172,31 +199,35 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
+    /// Sends a segment, and with `proof`, the digest of the own vote, a signed statement of what was sent.
     fn send(
         &self,
         attempt: AttemptId,
         partition: u32,
-        prove: bool,
+        proof: Option<Digest>,
         found: Option<(Span, Segment, Arc<Output>)>,
     ) -> io::Result<()> {
-        // Who is asked for proof looks twice before signing: a disk that went bad is no lie.
-        let found = match found {
-            Some((span, segment, output)) if prove && self.shared.lie.checks_before_proving() => {
-                let now = digest::digest_spans(&output.data, &[span]);
-                now.is_ok_and(|now| now == [segment]).then_some((span, output))
-            }
-            other => other.map(|(span, _, output)| (span, output)),
+        let Some(vote) = proof else {
+            return match found {
+                Some((span, _, output)) => self.send_span(&output, span, false).map(|_| ()),
+                None => Ok(()),
+            };
         };
+        let honest = self.shared.lie.checks_before_proving();
         let mut sent = None;
-        if let Some((span, output)) = found {
-            sent = Some(self.send_span(&output, span, prove)?);
+        if let Some((span, segment, output)) = found {
+            let served = self.send_span(&output, span, true);
+            // A disk that lost or changed bytes is no lie: what is not as voted counts as nothing sent.
+            sent = match served {
+                Ok(served) if !honest || served == (segment.digest, segment.length) => Some(served),
+                Ok(_) | Err(_) => None,
+            };
         }
-        if prove {
-            let served = statement(self.shared.cluster, self.shared.tracker, attempt, partition);
-            let served = Signed::seal(&quorate_protocol::vote::Served { sent, ..served }, &self.shared.key);
-            let block = Block { data: Bytes::new(), served: served.to_wire() };
-            let _ = self.to.blocking_send(Ok(block));
-        }
+        let subject = Subject::Segment { attempt, partition };
+        let (cluster, tracker) = (self.shared.cluster, self.shared.tracker);
+        let served = Served { cluster, tracker, subject, vote: Some(vote), sent };
+        let block = Block { data: Bytes::new(), served: Signed::seal(&served, &self.shared.key).to_wire() };
+        let _ = self.to.blocking_send(Ok(block));
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub enum Action {
         /// Whether bytes of this map task's segment were fetched before in vain.
         again: bool,
     },
+    /// Stop fetching a map task's segment: the verdict made it worthless.
+    Abandon(u32),
     /// Run the reduce on these segments. The number tells runs apart.
     Run(u32, Vec<LocalBytes>),
     /// Stop the run with this number: its input was wrong.
@@ -67,6 +69,10 @@ pub enum Action {
     /// The last run's result stands: vote on it.
     Vote,
 }
+
+/// A segment beyond this length is fetched only once it is agreed, in bytes: what a single tracker claims must not fill
+/// the disk.
+pub const TENTATIVE_BYTES_MAX: u64 = 1 << 30;
 
 /// A segment that is not fetched because it is empty.
 fn nothing() -> LocalBytes {
@@ -106,7 +112,7 @@ impl Source {
         let agreed = self.agreed();
         let usable = self.copies.iter().filter(|(copy, segment, _)| {
             let right = match (self.verdict, agreed) {
-                (None, _) => true,
+                (None, _) => segment.length <= TENTATIVE_BYTES_MAX,
                 (Some(_), Some(agreed)) => *segment == agreed,
                 (Some(_), None) => false,
             };
@@ -191,7 +197,8 @@ impl Tentative {
             Input::Unreachable(copy) => {
                 source.fetching = source.fetching.filter(|fetching| *fetching != copy);
                 for (known, _, failures) in &mut source.copies {
-                    if *known == copy {
+                    // All of a server's copies: one that invents attempts gains no tries by it.
+                    if known.server == copy.server {
                         *failures = failures.saturating_add(1);
                     }
                 }
@@ -227,8 +234,8 @@ impl Tentative {
         self.check();
     }
 
-    /// Starts a fetch when the map task needs one and a copy is there. A fetch of something that turned out wrong is left
-    /// to run out: its answer is ignored.
+    /// Starts a fetch when the map task needs one and a copy is there. A fetch of something that turned out wrong is
+    /// abandoned.
     fn choose(source: &mut Source, map: u32, reader: TrackerId, salt: u64, out: &mut Vec<Action>) {
         if source.held.is_some() {
             return;
@@ -240,6 +247,7 @@ impl Tentative {
         if stale {
             source.fetching = None;
             source.again = true;
+            out.push(Action::Abandon(map));
         }
         if source.fetching.is_some() {
             return;
@@ -416,7 +424,7 @@ mod tests {
         step(&mut t, 0, Input::Vote(copy(0, 1, 66), segment(66)));
         step(&mut t, 0, Input::Vote(copy(0, 2, 7), segment(7)));
         let verdict = step(&mut t, 0, Input::Verdict(Digest::from_bytes([7; 32])));
-        assert_eq!(verdict, [fetch(0, copy(0, 2, 7), 7, 0, true)]);
+        assert_eq!(verdict, [Action::Abandon(0), fetch(0, copy(0, 2, 7), 7, 0, true)]);
         assert_eq!(step(&mut t, 0, Input::Fetched(copy(0, 1, 66), bytes(66))), []);
         assert_eq!(step(&mut t, 0, Input::Fetched(copy(0, 2, 7), bytes(7))), [Action::Run(1, vec![bytes(7)])]);
     }
@@ -431,6 +439,31 @@ mod tests {
         t.settle(&mut out);
         assert_eq!(out, []);
         assert_eq!(step(&mut t, 0, Input::Verdict(Digest::from_bytes([7; 32]))), [Action::Vote]);
+    }
+
+    #[test]
+    fn a_server_that_invents_attempts_gains_no_tries() {
+        let mut t = started(1);
+        let invented = |attempt| {
+            let mut copy = copy(0, 1, 7);
+            copy.attempt.attempt = attempt;
+            copy
+        };
+        (10..14).for_each(|attempt| t.learn(0, Input::Vote(invented(attempt), segment(7))));
+        let mut out = Vec::new();
+        t.settle(&mut out);
+        let Some(Action::Fetch { copy: first, .. }) = out.first() else { panic!("{out:?}") };
+        t.learn(0, Input::Vote(copy(0, 2, 7), segment(7)));
+        assert_eq!(step(&mut t, 0, Input::Unreachable(*first)), [fetch(0, copy(0, 2, 7), 7, 0, false)]);
+    }
+
+    #[test]
+    fn a_claimed_length_is_believed_up_to_a_bound_until_it_is_agreed() {
+        let huge = |length| Segment { length, ..segment(7) };
+        let mut t = started(2);
+        assert_eq!(step(&mut t, 0, Input::Vote(copy(0, 1, 7), huge(TENTATIVE_BYTES_MAX))).len(), 1);
+        assert_eq!(step(&mut t, 1, Input::Vote(copy(1, 1, 7), huge(TENTATIVE_BYTES_MAX + 1))), []);
+        assert_eq!(step(&mut t, 1, Input::Verdict(Digest::from_bytes([7; 32]))).len(), 1, "agreed, it is fetched");
     }
 
     #[test]

@@ -4,16 +4,17 @@ use crate::{
     outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs, service::TrackerService, worker::Worker,
 };
 use futures::StreamExt;
-use quorate_dfs::{ChunkClient, ChunkService, ChunkStore, StoreError};
+use quorate_dfs::{ChunkClient, ChunkService, ChunkStore, StoreError, YOUNG, Young};
 use quorate_jobtracker::client::{Client, ClientError};
 use quorate_liars::{Honest, Kind};
 use quorate_protocol::{
     canonical,
     cluster::Cluster,
-    command::{Command, Envelope, Registration, Request, Sender},
+    command::{Command, Envelope, Refusal, Registration, Request, Sender},
     ids::TrackerId,
     job::{Directive, this_target},
     limits,
+    query::{Answer, Question},
     sign::{SecretKey, Signed},
     wire,
 };
@@ -24,6 +25,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long the job tracker may be away before the tracker gives a command up; a day's outage is outlived.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Calls that one connection has open at once: a job's votes, its segments and its chunks.
+const STREAMS_PER_PEER_MAX: u32 = 256;
 /// How often the other trackers' addresses are asked for.
 const REFRESH_EVERY: Duration = Duration::from_millis(1000);
 /// How often running attempts are looked at for progress.
@@ -136,7 +139,7 @@ async fn build(options: Options, address: SocketAddr) -> Result<Worker, StartErr
     let incarnation = getrandom::u64()?;
     let target = match programs {
         Programs::Embedded(_) => String::new(),
-        Programs::Children => this_target(),
+        Programs::Children(_) => this_target(),
     };
     Ok(Worker {
         cluster_id: cluster.id(),
@@ -160,6 +163,7 @@ async fn build(options: Options, address: SocketAddr) -> Result<Worker, StartErr
         plans: tokio::sync::Mutex::default(),
         feeds: std::sync::Mutex::default(),
         running: std::sync::Mutex::default(),
+        threads: std::sync::Mutex::default(),
     })
 }
 
@@ -179,6 +183,7 @@ fn spawn_services(worker: &Arc<Worker>, listener: TcpListener) {
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         .max_frame_size(Some(1 << 20))
+        .max_concurrent_streams(Some(STREAMS_PER_PEER_MAX))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .add_service(
             wire::tracker_server::TrackerServer::new(tracker)
@@ -209,6 +214,7 @@ async fn main_loop(worker: Arc<Worker>) {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         worker.refresh().await;
+        worker.sweep().await;
         let mut next = 0;
         loop {
             let mut directives = worker.client.directives(worker.id, worker.incarnation, next);
@@ -240,11 +246,31 @@ async fn carry_out(worker: &Arc<Worker>, directive: Directive) {
         Directive::Start { attempt, work } => worker.start(attempt, work),
         Directive::Cancel { attempt } => worker.cancel(attempt),
         Directive::JobEnded { job, publish, keep_segments } => worker.job_ended(job, &publish, keep_segments).await,
-        Directive::DropChunks(chunks) => {
-            if let Err(error) = worker.store.remove(&chunks).await {
-                tracing::warn!(%error, "chunks that no file has any more are left behind");
+        Directive::DropChunks(chunks) => match worker.store.remove(&chunks).await {
+            Ok(young) if young.is_empty() => {}
+            Ok(young) => {
+                worker.tasks.spawn(drop_later(Arc::clone(worker), young));
             }
-        }
+            Err(error) => tracing::warn!(%error, "chunks that no file has any more are left behind"),
+        },
+    }
+}
+
+/// Chunks that were stored again lately may belong to a file that is only being made: they are dropped later, if no file
+/// has them by then.
+async fn drop_later(worker: Arc<Worker>, mut young: Vec<Young>) {
+    tokio::select! {
+        () = tokio::time::sleep(YOUNG) => {}
+        () = worker.stop.cancelled() => return,
+    }
+    let names = young.iter().map(|young| young.chunk).collect();
+    let unreferenced = match worker.client.ask(Question::Unreferenced(worker.id, names)).await {
+        Ok(Answer::Chunks(chunks)) => chunks,
+        Ok(_) | Err(_) => return,
+    };
+    young.retain(|young| unreferenced.contains(&young.chunk));
+    if let Err(error) = worker.store.remove_unreferenced(&young).await {
+        tracing::warn!(%error, "chunks that no file has any more are left behind");
     }
 }
 
@@ -257,8 +283,13 @@ async fn report_loop(worker: Arc<Worker>) {
                     send_garbage(&worker).await;
                     continue;
                 }
-                if let Err(error) = worker.client.submit(Command::Report(report)).await {
-                    report_failed(&error);
+                let again = report.clone();
+                if let Err(error) = worker.client.submit(Command::Report(report)).await
+                    && is_worth_another_try(&error)
+                {
+                    tracing::warn!(%error, "a report was not taken; trying again");
+                    worker.outbox.put_back(again);
+                    tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
             tokio::select! {
@@ -274,8 +305,9 @@ async fn report_loop(worker: Arc<Worker>) {
     }
 }
 
-fn report_failed(error: &ClientError) {
-    tracing::error!(%error, "a report was not taken; its attempts will be overdue");
+/// A report of a process that another one has replaced will never be taken.
+fn is_worth_another_try(error: &ClientError) -> bool {
+    !matches!(error, ClientError::Refused(Refusal::NotAllowed(_)))
 }
 
 /// The lie of signing garbage, and of sending what nobody signed.

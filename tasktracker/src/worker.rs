@@ -2,6 +2,7 @@
 
 use crate::{feed::Feed, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs};
 use bytes::Bytes;
+use futures::FutureExt;
 use quorate_dfs::{ChunkClient, ChunkStore, GetError, Servers};
 use quorate_engine::program::{TaskContext, TaskError, Watch};
 use quorate_jobtracker::client::{Client, ClientError};
@@ -14,17 +15,21 @@ use quorate_protocol::{
     ids::{AttemptId, JobId, TrackerId},
     job::{JobPlan, Split, Work},
     limits,
+    query::JobState,
     sign::{SecretKey, Signed},
     vote::{Ballot, Vote},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How long to wait before an output that could not be published is tried again.
+const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// How long the bytes of an undecidable task are kept, to find the first record that differs.
 const KEEP_DIFFERING: Duration = Duration::from_secs(600);
 
@@ -50,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) plans: tokio::sync::Mutex<BTreeMap<JobId, Arc<JobPlan>>>,
     pub(crate) feeds: Mutex<BTreeMap<JobId, Weak<Feed>>>,
     pub(crate) running: Mutex<BTreeMap<AttemptId, Running>>,
+    /// The work of each job on threads, which goes on for a moment after its attempt was cancelled.
+    pub(crate) threads: Mutex<BTreeMap<JobId, TaskTracker>>,
 }
 
 /// An attempt that runs here.
@@ -95,8 +102,9 @@ impl Worker {
         self.running().insert(attempt, running.clone());
         let worker = Arc::clone(self);
         self.tasks.spawn(async move {
+            let run = AssertUnwindSafe(worker.run(attempt, work, &running)).catch_unwind();
             let outcome = tokio::select! {
-                outcome = worker.run(attempt, work, &running) => outcome,
+                outcome = run => outcome.unwrap_or_else(|_| Outcome::Declined("the tracker failed at it".into())),
                 () = running.stop.cancelled() => Outcome::Dropped,
             };
             running.cancel();
@@ -190,9 +198,14 @@ impl Worker {
         running.iter().for_each(Running::cancel);
         self.plans.lock().await.remove(&job);
         lock(&self.feeds).remove(&job);
+        // Before anything is dropped: neither a file's chunks nor a thread that still writes may be swept away.
+        let threads = lock(&self.threads).remove(&job).unwrap_or_default();
+        threads.close();
+        threads.wait().await;
         for attempt in publish {
-            if let Err(error) = self.store.publish(*attempt).await {
-                tracing::error!(%attempt, %error, "an output that became a file could not be published");
+            while let Err(error) = self.store.publish(*attempt).await {
+                tracing::error!(%attempt, %error, "an output that became a file could not be published; trying again");
+                tokio::time::sleep(PUBLISH_RETRY).await;
             }
         }
         let worker = Arc::clone(self);
@@ -215,6 +228,32 @@ impl Worker {
             self.tasks.spawn(drop_it);
         } else {
             drop_it.await;
+        }
+    }
+
+    /// Where a job's work on threads is started, so that its end can be awaited.
+    pub(crate) fn threads(&self, job: JobId) -> TaskTracker {
+        lock(&self.threads).entry(job).or_default().clone()
+    }
+
+    /// Drops what an earlier process left of jobs that have ended meanwhile. What became files stays: the directive to
+    /// publish it comes until it is acknowledged.
+    pub(crate) async fn sweep(&self) {
+        let Ok(jobs) = self.client.jobs().await else { return };
+        let live: BTreeSet<JobId> = jobs.iter().filter(|job| !job.state.is_ended()).map(|job| job.job).collect();
+        let outputs = Arc::clone(&self.outputs);
+        let forget = move || {
+            outputs.jobs_kept().into_iter().filter(|job| !live.contains(job)).for_each(|job| outputs.forget(job))
+        };
+        let _ = tokio::task::spawn_blocking(forget).await;
+        let failed = |attempt: &AttemptId| {
+            let job = jobs.iter().find(|job| job.job == attempt.task.job);
+            job.is_some_and(|job| matches!(job.state, JobState::Failed(_) | JobState::Killed))
+        };
+        for attempt in self.store.staged().into_iter().filter(failed) {
+            if let Err(error) = self.store.discard(attempt).await {
+                tracing::warn!(%attempt, %error, "an unpublished output is left behind");
+            }
         }
     }
 

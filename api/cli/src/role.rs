@@ -9,8 +9,15 @@ use quorate_protocol::{
     ids::{ReplicaId, TrackerId},
     sign::SecretKey,
 };
-use quorate_tasktracker::{Programs, Tracker};
-use std::{fs, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use quorate_tasktracker::{Launch, Programs, Tracker, launch};
+use std::{
+    fs,
+    io::IsTerminal,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 
 /// What every role needs.
@@ -28,6 +35,37 @@ pub(crate) struct Common {
     /// Stop when standard input ends, so that nothing outlives whoever started this.
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
+}
+
+/// Shuts itself in and becomes a job's program. Trackers start it; nobody else needs it.
+#[derive(Args, Debug)]
+pub(crate) struct TaskLauncher {
+    #[arg(long)]
+    memory: u64,
+    #[arg(long)]
+    writable: PathBuf,
+    #[arg(long)]
+    readable: Vec<PathBuf>,
+    program: PathBuf,
+}
+
+/// The command line that [`TaskLauncher`] reads. The running program starts itself, whatever its file is called by now.
+fn launcher(launch: &Launch) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("task-launcher").arg("--memory").arg(launch.memory.to_string()).arg("--writable").arg(&launch.writable);
+    for readable in &launch.readable {
+        command.arg("--readable").arg(readable);
+    }
+    command.arg("--").arg(&launch.program);
+    command
+}
+
+pub(crate) fn run_launcher(options: TaskLauncher) -> ExitCode {
+    let TaskLauncher { memory, writable, readable, program } = options;
+    let shown = program.display().to_string();
+    let error = Launch { program, memory, writable, readable }.run();
+    eprintln!("cannot start {shown}: {error}");
+    ExitCode::from(launch::NOT_STARTED)
 }
 
 /// Runs one replica of the job tracker until it is interrupted.
@@ -173,7 +211,7 @@ pub(crate) async fn run_tasktracker(options: TaskTracker) -> Result<(), Failure>
             map_slots: options.map_slots,
             reduce_slots: options.reduce_slots,
             liar: options.liar,
-            programs: Programs::Children,
+            programs: Programs::Children(launcher),
         },
         listener,
     )

@@ -3,12 +3,13 @@
 use crate::{
     HOST_VARIABLE,
     frame::{self, FromHost, ToHost},
+    launch::{Launch, NOT_STARTED},
 };
 use quorate_engine::program::{
     InputSource, LocalBytes, MapProduct, MapTask, Program, ReduceProduct, ReduceTask, TaskError, Watch,
 };
 use quorate_protocol::{limits, vote::FailureKind};
-use rustix::process::{Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use std::{
     fs::File,
     io::{self, PipeReader, Read, Write},
@@ -24,18 +25,16 @@ use std::{
 
 /// How often a waiting tracker looks whether the attempt was cancelled.
 const CANCEL_CHECK_EVERY: Duration = Duration::from_millis(100);
-/// How often a file that is still being written by a child of another thread's fork is tried again.
-const BUSY_RETRIES: u32 = 50;
 /// How often, every 10 ms, a child that closed its socket is looked after before it is killed.
 const EXIT_LOOKS: u32 = 100;
-/// Address space beyond the attempt's own memory: code, stacks, allocator arenas.
-const ADDRESS_SPACE_EXTRA: u64 = 4 << 30;
-/// Open files: merge inputs above all.
-const OPEN_FILES_MAX: u64 = 4096;
+/// Makes the command line of a process that carries out a [`Launch`].
+pub type Launcher = fn(&Launch) -> Command;
 
 /// A job's program, run in a child process for each task.
 #[derive(Clone, Debug)]
 pub struct Child {
+    /// The command that becomes the program once it is shut in.
+    launcher: Launcher,
     executable: PathBuf,
     /// What the child writes to standard output and error goes here.
     log: PathBuf,
@@ -46,8 +45,8 @@ pub struct Child {
 impl Child {
     /// A program from its executable file. One attempt's messages go to `log`; it may read its own folder and what is in
     /// `readable`.
-    pub fn new(executable: PathBuf, log: PathBuf, readable: Vec<PathBuf>) -> Self {
-        Self { executable, log, readable }
+    pub fn new(launcher: Launcher, executable: PathBuf, log: PathBuf, readable: Vec<PathBuf>) -> Self {
+        Self { launcher, executable, log, readable }
     }
 }
 
@@ -61,15 +60,14 @@ impl Program for Child {
     ) -> Result<MapProduct, TaskError> {
         let mut running = Running::start(self, directory, task.context.memory)?;
         let chunk_lengths = input.chunk_lengths().to_vec();
-        let (directory_of_task, readable) = (directory.to_owned(), self.readable.clone());
-        running.send(&ToHost::Map { task: task.clone(), chunk_lengths, directory: directory_of_task, readable })?;
+        running.send(&ToHost::Map { task: task.clone(), chunk_lengths, directory: directory.to_owned() }, watch)?;
         loop {
             match running.next(watch)? {
                 FromHost::WantChunk(index) => {
                     let chunk = usize::try_from(index).map_err(io::Error::other).and_then(|index| input.chunk(index));
                     let failed = chunk.is_err();
                     let error = chunk.as_ref().err().map(|error| io::Error::new(error.kind(), error.to_string()));
-                    running.send(&ToHost::Chunk(chunk.map_err(|error| error.to_string())))?;
+                    running.send(&ToHost::Chunk(chunk.map_err(|error| error.to_string())), watch)?;
                     if let (true, Some(error)) = (failed, error) {
                         return Err(TaskError::machine("reading the input", error));
                     }
@@ -92,8 +90,8 @@ impl Program for Child {
         watch: &Watch,
     ) -> Result<ReduceProduct, TaskError> {
         let mut running = Running::start(self, directory, task.context.memory)?;
-        let (segments, directory, readable) = (segments.to_vec(), directory.to_owned(), self.readable.clone());
-        running.send(&ToHost::Reduce { task: task.clone(), segments, directory, readable })?;
+        let (segments, directory) = (segments.to_vec(), directory.to_owned());
+        running.send(&ToHost::Reduce { task: task.clone(), segments, directory }, watch)?;
         loop {
             match running.next(watch)? {
                 FromHost::Output(block) => {
@@ -156,8 +154,15 @@ impl Running {
         let log = File::create(&program.log)?;
         let (socket, theirs) = UnixStream::pair()?;
         socket.set_read_timeout(Some(CANCEL_CHECK_EVERY))?;
+        socket.set_write_timeout(Some(CANCEL_CHECK_EVERY))?;
         let (messages, out) = io::pipe()?;
-        let mut command = Command::new(&program.executable);
+        let launch = Launch {
+            program: program.executable.clone(),
+            memory,
+            writable: directory.to_owned(),
+            readable: program.readable.clone(),
+        };
+        let mut command = (program.launcher)(&launch);
         command
             .env_clear()
             .env(HOST_VARIABLE, "1")
@@ -168,36 +173,25 @@ impl Running {
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(out.try_clone()?)
             .stderr(out);
-        let process = spawn_when_not_busy(&mut command)?;
+        let process = command.spawn()?;
         // The command holds the write ends of the pipe: without it, the log ends with the child.
         drop(command);
         let log = thread::Builder::new().name("task-log".into()).spawn(move || keep_log(messages, log))?;
-        let running = Self { process, socket, log: Some(log), reaped: false };
-        // The child waits for its task before it runs any user code, so the limits are always in time.
-        running.limit(memory)?;
-        Ok(running)
+        Ok(Self { process, socket, log: Some(log), reaped: false })
     }
 
-    fn limit(&self, memory: u64) -> io::Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        let space = memory.saturating_mul(2).saturating_add(ADDRESS_SPACE_EXTRA);
-        for (resource, most) in [(Resource::As, space), (Resource::Core, 0), (Resource::Nofile, OPEN_FILES_MAX)] {
-            let now = rustix::process::getrlimit(resource).maximum;
-            let most = now.map_or(most, |now| most.min(now));
-            rustix::process::prlimit(Some(pid), resource, Rlimit { current: Some(most), maximum: Some(most) })?;
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, frame: &ToHost) -> Result<(), TaskError> {
-        match frame::write(&mut self.socket, frame) {
+    fn send(&mut self, frame: &ToHost, watch: &Watch) -> Result<(), TaskError> {
+        let mut patient = Patient { socket: &self.socket, watch };
+        match frame::write(&mut patient, frame) {
             Ok(()) => Ok(()),
+            Err(_) if watch.check().is_err() => Err(TaskError::Cancelled),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(self.died()),
             Err(error) => Err(TaskError::machine("speaking to the task host", error)),
         }
     }
 
     fn next(&mut self, watch: &Watch) -> Result<FromHost, TaskError> {
+        watch.check()?;
         let mut patient = Patient { socket: &self.socket, watch };
         match frame::read(&mut patient) {
             Ok(Some(frame)) => Ok(frame),
@@ -214,8 +208,16 @@ impl Running {
         self.await_exit();
         let how = match self.end() {
             Ok(status) => match status.signal() {
-                Some(9) => "was killed, perhaps for lack of memory".to_owned(),
+                // Nothing in the program does this to itself by accident: the machine, or its operator, did.
+                Some(signal @ (9 | 15)) => {
+                    let what = format!("signal {signal} ended the task's process, perhaps for lack of memory");
+                    return TaskError::machine("running the task", io::Error::other(what));
+                }
                 Some(signal) => format!("was ended by signal {signal}"),
+                None if status.code() == Some(NOT_STARTED.into()) => {
+                    let what = "its program could not be started; the job's log says why";
+                    return TaskError::machine("running the task", io::Error::other(what));
+                }
                 None => format!("ended with {status}"),
             },
             Err(error) => format!("is gone: {error}"),
@@ -250,22 +252,12 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.end();
-        if let Some(log) = self.log.take() {
-            let _ = log.join();
-        }
-    }
-}
-
-/// Another thread's fork may hold the program's file open for writing until its exec: that passes.
-fn spawn_when_not_busy(command: &mut Command) -> io::Result<process::Child> {
-    let mut retries = 0;
-    loop {
-        match command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && retries < BUSY_RETRIES => {
-                retries += 1;
-                thread::sleep(Duration::from_millis(10));
+        // A process that escaped the group may hold the log open for ever: then the log goes on without us.
+        for _ in 0..EXIT_LOOKS {
+            match &self.log {
+                Some(log) if !log.is_finished() => thread::sleep(Duration::from_millis(10)),
+                Some(_) | None => break,
             }
-            other => return other,
         }
     }
 }
@@ -282,10 +274,11 @@ struct Patient<'a> {
     watch: &'a Watch,
 }
 
-impl Read for Patient<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Patient<'_> {
+    /// Tries until it works, fails for another reason than time, or the attempt is cancelled.
+    fn retry(&self, mut once: impl FnMut(&UnixStream) -> io::Result<usize>) -> io::Result<usize> {
         loop {
-            match self.socket.read(buffer) {
+            match once(self.socket) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     if self.watch.check().is_err() {
                         return Err(io::Error::other("cancelled"));
@@ -294,5 +287,20 @@ impl Read for Patient<'_> {
                 other => return other,
             }
         }
+    }
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.retry(|mut socket| socket.read(buffer))
+    }
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(|mut socket| socket.write(bytes))
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -24,8 +24,6 @@ pub enum ToHost {
         chunk_lengths: Vec<u32>,
         /// Where to write.
         directory: PathBuf,
-        /// What else the task may read.
-        readable: Vec<PathBuf>,
     },
     /// Reduce.
     Reduce {
@@ -35,8 +33,6 @@ pub enum ToHost {
         segments: Vec<LocalBytes>,
         /// Where intermediate merges go.
         directory: PathBuf,
-        /// What else the task may read.
-        readable: Vec<PathBuf>,
     },
     /// A chunk that was asked for, or why it is not to be had.
     Chunk(Result<LocalBytes, String>),

@@ -1,10 +1,6 @@
 //! The child's side: runs the one task that its tracker sends, and ends.
 
-use crate::{
-    frame::{self, FromHost, OUTPUT_BYTES_MAX, ToHost},
-    wall,
-};
-use landlock::RulesetStatus;
+use crate::frame::{self, FromHost, OUTPUT_BYTES_MAX, ToHost};
 use quorate_engine::program::{InputSource, LocalBytes, MapTask, Program, ReduceTask, TaskError, Watch};
 use std::{
     io::{self, Write},
@@ -39,8 +35,6 @@ fn serve(program: &dyn Program) -> io::Result<()> {
     let mut reader = socket.try_clone()?;
     let writer: Writer = Arc::new(Mutex::new(socket));
     let Some(first) = frame::read::<ToHost>(&mut reader)? else { return Ok(()) };
-    // Before any other thread exists: the wall holds for this one and those that it starts.
-    shut_in(&first)?;
     let (chunks, inbox) = mpsc::channel();
     thread::spawn(move || {
         while let Ok(Some(ToHost::Chunk(chunk))) = frame::read::<ToHost>(&mut reader) {
@@ -54,31 +48,17 @@ fn serve(program: &dyn Program) -> io::Result<()> {
     let watch = Arc::new(Watch::default());
     report_progress(Arc::clone(&writer), Arc::clone(&watch));
     let answer = match first {
-        ToHost::Map { task, chunk_lengths, directory, readable: _ } => {
+        ToHost::Map { task, chunk_lengths, directory } => {
             let mut input = RemoteInput { chunk_lengths, writer: Arc::clone(&writer), inbox };
             map(program, &task, &mut input, &directory, &watch)
         }
-        ToHost::Reduce { task, segments, directory, readable: _ } => {
+        ToHost::Reduce { task, segments, directory } => {
             let mut output = RemoteOutput { writer: Arc::clone(&writer), buffer: Vec::with_capacity(OUTPUT_BYTES_MAX) };
             reduce(program, &task, &segments, &mut output, &directory, &watch)
         }
         ToHost::Chunk(_) => FromHost::Machine("the tracker began with a chunk".to_owned()),
     };
     send(&writer, &answer)
-}
-
-/// Gives up what the task does not need.
-fn shut_in(task: &ToHost) -> io::Result<()> {
-    let (readable, directory) = match task {
-        ToHost::Map { readable, directory, .. } | ToHost::Reduce { readable, directory, .. } => (readable, directory),
-        ToHost::Chunk(_) => return Ok(()),
-    };
-    match wall::put_up(readable, directory).map_err(io::Error::other)? {
-        RulesetStatus::FullyEnforced => {}
-        RulesetStatus::PartiallyEnforced => eprintln!("this kernel's Landlock is old: the task is not fully shut in"),
-        RulesetStatus::NotEnforced => eprintln!("this kernel has no Landlock: the task is not shut in"),
-    }
-    Ok(())
 }
 
 /// Takes the socket from standard input and leaves the null device there, so that user code cannot read it.

@@ -6,9 +6,9 @@
 //! attempt is cancelled, when the tracker stops, and (since its socket closes) when the tracker dies. What it writes to
 //! standard output and error goes to the attempt's log, up to a bound.
 //!
-//! Before any user code runs the child shuts itself in ([`wall`]): it may read its task's inputs and the system's
-//! libraries, write in its own folder, and use no network. So it can neither read the tracker's key nor, short of a hole
-//! in the kernel, do anything that another machine would not do alike.
+//! Before the job's program runs, a launcher ([`launch`]) takes the limits and shuts the process in ([`wall`]): it may read
+//! its task's inputs and the system's libraries, write in its own folder, and use no TCP. So user code cannot read the
+//! tracker's key, whatever its `main` does.
 //!
 //! Parent and child speak frames ([`frame`]) over one Unix socket, the child's standard input. [`host::run`] is the
 //! child's side.
@@ -16,9 +16,11 @@
 pub mod child;
 pub mod frame;
 pub mod host;
+pub mod launch;
 pub mod wall;
 
 pub use child::Child;
+pub use launch::Launch;
 
 /// Set in the environment of a task host, so that a job's `main` knows what it is.
 pub const HOST_VARIABLE: &str = "QUORATE_TASK_HOST";

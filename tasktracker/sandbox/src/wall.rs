@@ -1,7 +1,7 @@
 //! The wall around user code: Landlock, by which a process gives up access for good.
 //!
-//! It is put up by the child itself after it has its task and before any user code runs. On a kernel without Landlock, or
-//! with an old one, what can be taken away is taken away and the attempt's log says so.
+//! It is put up by the launcher before it becomes the job's program. On a kernel without Landlock, or with an old one,
+//! what can be taken away is taken away and the attempt's log says so.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
@@ -31,8 +31,7 @@ const RULES: ABI = ABI::V6;
 /// # Errors
 /// When the kernel knows Landlock and refuses.
 pub fn put_up(readable: &[PathBuf], writable: &Path) -> Result<RulesetStatus, RulesetError> {
-    let own = std::env::current_exe().ok();
-    let read = SYSTEM.iter().map(Path::new).chain(readable.iter().map(PathBuf::as_path)).chain(own.as_deref());
+    let read = SYSTEM.iter().map(Path::new).chain(readable.iter().map(PathBuf::as_path));
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(RULES))?
         .handle_access(AccessNet::from_all(RULES))?
