@@ -63,7 +63,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ChunkClient {
-    /// A client that signs with `key`: a client's or a tracker's of the cluster. It knows no servers yet.
+    /// A client that signs with `key`. Servers take chunks only with a client's of the cluster; a tracker's is good for
+    /// reading, and for its own store. It knows no servers yet.
     pub fn new(cluster: Arc<Cluster>, key: SecretKey) -> Self {
         let cluster_id = cluster.id();
         Self { cluster, cluster_id, key, local: None, patience: PATIENCE_DEFAULT, shared: Arc::default() }

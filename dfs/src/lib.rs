@@ -48,6 +48,7 @@ mod servers;
 mod service;
 mod store;
 mod upload;
+mod youth;
 
 pub use client::ChunkClient;
 pub use fault::{GetError, PutError, ServerFault, UploadError};
@@ -55,3 +56,4 @@ pub use servers::{Server, Servers};
 pub use service::ChunkService;
 pub use store::{ChunkStore, StoreError, Usage};
 pub use upload::Upload;
+pub use youth::{YOUNG, Young};

@@ -121,6 +121,7 @@ impl<'a> Remote<'a> {
             cluster: self.cluster,
             tracker: self.server,
             subject: Subject::Chunk(chunk),
+            vote: None,
             sent: Some((chunk.0, u64::from(length))),
         };
         match Signed::<Served>::from_wire(stored).map(|signed| signed.verify(self.key)) {

@@ -1,11 +1,12 @@
-//! One chunk server: gives chunks to whoever asks, and takes them from the cluster's clients and trackers.
+//! One chunk server: gives chunks to whoever asks, and takes them from the cluster's clients.
 //!
 //! What must hold:
 //! * SERVE-1: bytes that go out are the chunk asked for: the store verifies them, and a damaged copy is not served. An
 //!   honest server therefore never signs a statement that convicts it.
 //! * SERVE-2: a chunk is acknowledged after it is stored.
 //! * SERVE-3: memory is bounded whatever peers do: a put waits for room for the length that its permit names, a get for the
-//!   chunk's length, and a peer that neither sends nor reads loses its place.
+//!   chunk's length. A peer that neither sends nor reads loses its place, and so does one that takes much longer over a
+//!   chunk than its length allows.
 
 use crate::{
     remote::{BLOCK_MESSAGE_BYTES_MAX, blocks},
@@ -28,10 +29,13 @@ use quorate_protocol::{
 };
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, error::SendTimeoutError},
+    },
     time::timeout,
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Bytes of chunks in memory for readers, and as many for writers.
@@ -40,6 +44,8 @@ const BYTES_IN_FLIGHT_MAX: u64 = 256 << 20;
 const ROOM_BYTES: u64 = 64 << 10;
 /// A peer that neither sends nor takes a block for so long is gone.
 const PEER_PATIENCE: Duration = Duration::from_secs(30);
+/// A peer that needs longer for so many bytes than a second, over and above the patience, is too slow.
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 
 /// Changes what is served.
 type Tampering = Arc<dyn Fn(ChunkId, Bytes) -> Bytes + Send + Sync>;
@@ -48,7 +54,7 @@ type Tampering = Arc<dyn Fn(ChunkId, Bytes) -> Bytes + Send + Sync>;
 #[derive(Clone)]
 pub struct ChunkService {
     cluster: Digest,
-    /// Whose permits count.
+    /// Whose permits count: the clients'. Trackers store what they make on their own servers.
     writers: Arc<BTreeSet<PublicKey>>,
     tracker: TrackerId,
     key: SecretKey,
@@ -67,8 +73,7 @@ impl fmt::Debug for ChunkService {
 impl ChunkService {
     /// Serves the chunks of `store` as `tracker`, which signs with `key`.
     pub fn new(cluster: Arc<Cluster>, tracker: TrackerId, key: SecretKey, store: Arc<ChunkStore>) -> Self {
-        let trackers = cluster.trackers.iter().map(|member| member.key);
-        let writers = Arc::new(cluster.clients.iter().copied().chain(trackers).collect());
+        let writers = Arc::new(cluster.clients.iter().copied().collect());
         let room = || Arc::new(Semaphore::new((BYTES_IN_FLIGHT_MAX / ROOM_BYTES) as usize));
         Self { cluster: cluster.id(), writers, tracker, key, store, tampering: None, gets: room(), puts: room() }
     }
@@ -119,7 +124,8 @@ impl ChunkService {
     }
 
     fn statement(&self, chunk: ChunkId, sent: Option<(Digest, u64)>) -> Vec<u8> {
-        let served = Served { cluster: self.cluster, tracker: self.tracker, subject: Subject::Chunk(chunk), vote: None, sent };
+        let served =
+            Served { cluster: self.cluster, tracker: self.tracker, subject: Subject::Chunk(chunk), vote: None, sent };
         Signed::seal(&served, &self.key).to_wire()
     }
 
@@ -129,7 +135,7 @@ impl ChunkService {
         let signed = signed.map_err(|_| Status::invalid_argument("the first message is no permit"))?;
         let claimed = signed.peek().map_err(|_| Status::invalid_argument("the permit is not readable"))?;
         if !self.writers.contains(&claimed.by) {
-            return Err(Status::permission_denied("the permit is signed by nobody of this cluster"));
+            return Err(Status::permission_denied("the permit is signed by no client of this cluster"));
         }
         let permit =
             signed.verify(&claimed.by).map_err(|_| Status::unauthenticated("the permit's signature is wrong"))?;
@@ -150,13 +156,33 @@ async fn room(of: &Arc<Semaphore>, bytes: u64) -> Result<OwnedSemaphorePermit, S
     of.clone().acquire_many_owned(units as u32).await.map_err(|_| Status::unavailable("the server is stopping"))
 }
 
-async fn next_block(from: &mut Streaming<PutBlock>) -> Result<Option<PutBlock>, Status> {
-    let late = |_| Status::deadline_exceeded("no block came for too long");
-    timeout(PEER_PATIENCE, from.message()).await.map_err(late)?
+/// How long a peer may take over a chunk in all: each block may take the whole patience, but a trickle of them may not hold
+/// the room for ever. [SERVE-3]
+fn allowance(bytes: u64) -> Duration {
+    PEER_PATIENCE.saturating_add(Duration::from_secs(bytes.div_ceil(BYTES_PER_SECOND_MIN)))
 }
 
-/// The data after the permit: exactly as much as it says.
-async fn receive(from: &mut Streaming<PutBlock>, length: u32) -> Result<Bytes, Status> {
+async fn next_block(
+    from: &mut (impl Stream<Item = Result<PutBlock, Status>> + Unpin),
+) -> Result<Option<PutBlock>, Status> {
+    let late = |_| Status::deadline_exceeded("no block came for too long");
+    timeout(PEER_PATIENCE, from.next()).await.map_err(late)?.transpose()
+}
+
+/// The data after the permit, if it comes in time.
+async fn receive(
+    from: &mut (impl Stream<Item = Result<PutBlock, Status>> + Unpin),
+    length: u32,
+) -> Result<Bytes, Status> {
+    let late = |_| Status::deadline_exceeded("the data came too slowly");
+    timeout(allowance(length.into()), collect(from, length)).await.map_err(late)?
+}
+
+/// Exactly as much data as the permit says.
+async fn collect(
+    from: &mut (impl Stream<Item = Result<PutBlock, Status>> + Unpin),
+    length: u32,
+) -> Result<Bytes, Status> {
     let length = length as usize;
     let mut bytes = BytesMut::with_capacity(length);
     while let Some(block) = next_block(from).await? {
@@ -172,22 +198,30 @@ async fn receive(from: &mut Streaming<PutBlock>, length: u32) -> Result<Bytes, S
     }
 }
 
+/// Sends a chunk, and holds its room as long as the reader takes it in time.
+async fn send(bytes: Bytes, statement: Vec<u8>, to: mpsc::Sender<Result<Block, Status>>, room: OwnedSemaphorePermit) {
+    let sent = timeout(allowance(bytes.len() as u64), send_blocks(bytes, statement, &to)).await;
+    drop(room);
+    if !matches!(sent, Ok(Ok(()))) {
+        // A reader that is slow but there learns why nothing more comes; it might take the end for a lie.
+        let _ = timeout(PEER_PATIENCE, to.send(Err(Status::deadline_exceeded("the data was taken too slowly")))).await;
+    }
+}
+
 /// Sends a chunk block by block as the reader takes them, the statement with the last one.
-async fn send(
+async fn send_blocks(
     bytes: Bytes,
     mut statement: Vec<u8>,
-    to: mpsc::Sender<Result<Block, Status>>,
-    room: OwnedSemaphorePermit,
-) {
+    to: &mpsc::Sender<Result<Block, Status>>,
+) -> Result<(), SendTimeoutError<Result<Block, Status>>> {
     let mut blocks = blocks(bytes).peekable();
     while let Some(data) = blocks.next() {
         let served = if blocks.peek().is_none() { std::mem::take(&mut statement) } else { Vec::new() };
-        // A reader that left, or takes nothing, gets nothing more.
-        if !matches!(timeout(PEER_PATIENCE, to.send(Ok(Block { data, served }))).await, Ok(Ok(()))) {
-            break;
-        }
+        // Copied: a part of the chunk that waits for its reader would keep all of it in memory, without room. [SERVE-3]
+        let block = Block { data: Bytes::copy_from_slice(&data), served };
+        to.send_timeout(Ok(block), PEER_PATIENCE).await?;
     }
-    drop(room);
+    Ok(())
 }
 
 #[tonic::async_trait]
@@ -218,12 +252,80 @@ impl ChunkServer for ChunkService {
         let first = next_block(&mut from).await?.ok_or_else(|| Status::invalid_argument("no permit came"))?;
         let permit = self.admit(&first.permit)?;
         let _room = room(&self.puts, permit.length.into()).await?;
-        // Each block may take the whole patience, but a trickle of tiny ones may not hold the room for ever.
-        let blocks = permit.length / (limits::BLOCK_BYTES_MAX as u32) + 2;
-        let received = timeout(PEER_PATIENCE.saturating_mul(blocks), receive(&mut from, permit.length)).await;
-        let bytes = received.map_err(|_| Status::deadline_exceeded("the data came too slowly"))??;
+        let bytes = receive(&mut from, permit.length).await?;
         self.store.put(permit.chunk, bytes).await.map_err(|error| self.failure(&error))?;
         let stored = self.statement(permit.chunk, Some((permit.chunk.0, permit.length.into())));
         Ok(Response::new(PutReply { stored }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep};
+    use tonic::Code;
+
+    const LENGTH: usize = 16 << 20;
+
+    /// A peer's step that is always in time by itself, and never in all.
+    async fn dawdle() {
+        sleep(PEER_PATIENCE - Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_dawdles_holds_room_no_longer_than_its_chunk_allows() {
+        let rooms = Arc::new(Semaphore::new(1));
+        let room = rooms.clone().acquire_owned().await.expect("room");
+        let (to, mut blocks) = mpsc::channel(1);
+        let chunk = Bytes::from(vec![7; LENGTH]);
+        let start = Instant::now();
+        let sending = tokio::spawn(send(chunk.clone(), Vec::new(), to, room));
+        let reading = tokio::spawn(async move {
+            loop {
+                dawdle().await;
+                if let Err(status) = blocks.recv().await.expect("an error ends it") {
+                    return status.code();
+                }
+            }
+        });
+        let _room = rooms.acquire().await.expect("free again");
+        assert!(start.elapsed() <= allowance(LENGTH as u64), "after {:?}", start.elapsed());
+        assert!(chunk.is_unique(), "the block that the reader has not taken is none of the chunk's memory");
+        assert_eq!(reading.await.expect("a reader"), Code::DeadlineExceeded);
+        sending.await.expect("ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_keeps_up_gets_everything() {
+        let rooms = Arc::new(Semaphore::new(1));
+        let room = rooms.clone().acquire_owned().await.expect("room");
+        let (to, mut blocks) = mpsc::channel(1);
+        tokio::spawn(send(Bytes::from(vec![7; LENGTH]), b"statement".to_vec(), to, room));
+        let mut got = 0;
+        let mut served = Vec::new();
+        while let Some(block) = blocks.recv().await {
+            let block = block.expect("no error");
+            got += block.data.len();
+            served.push(block.served);
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(got, LENGTH);
+        assert_eq!(served.iter().position(|statement| !statement.is_empty()), Some(served.len() - 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_put_whose_bytes_trickle_or_never_come_ends() {
+        let start = Instant::now();
+        let mut never = tokio_stream::pending();
+        assert_eq!(receive(&mut never, LENGTH as u32).await.expect_err("nothing came").code(), Code::DeadlineExceeded);
+        assert!(start.elapsed() <= PEER_PATIENCE, "after {:?}", start.elapsed());
+
+        let start = Instant::now();
+        let mut trickle = Box::pin(tokio_stream::iter(0..LENGTH).then(|_| async {
+            dawdle().await;
+            Ok(PutBlock { permit: Vec::new(), data: Bytes::from_static(b"x") })
+        }));
+        assert_eq!(receive(&mut trickle, LENGTH as u32).await.expect_err("too slow").code(), Code::DeadlineExceeded);
+        assert!(start.elapsed() <= allowance(LENGTH as u64), "after {:?}", start.elapsed());
     }
 }

@@ -7,14 +7,19 @@
 //! * STORE-1: what [`ChunkStore::get`] gives has the digest that is its name. A damaged copy is an error, never served.
 //! * STORE-2: a chunk is there whole or not at all: backends write beside and rename.
 //! * STORE-3: a chunk that was staged once is readable until all of its attempts were discarded, also while one of them is
-//!   being published.
+//!   being published. A publishing that fails leaves what it has not moved staged, and may be repeated.
+//! * STORE-4: a deletion never takes a chunk that was stored within the last ten minutes, unless its caller asked about it
+//!   meanwhile and it was not stored again since. Deleting a chunk and storing it exclude each other.
 //!
 //! Written chunks are not flushed to the disk one by one: copies in other failure domains outlive a power cut, and a copy
 //! that it tore is noticed by its digest.
 
-use crate::digest::name_of;
+use crate::{
+    digest::name_of,
+    youth::{Young, Youth},
+};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future::ready, stream};
 use object_store::{
     Error as BackendError, ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory, path::Path as Key,
 };
@@ -30,9 +35,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::{sync::RwLock, time::Instant};
 
 /// Backend operations of one call that run at once.
 const PARALLEL_MAX: usize = 16;
+/// Chunks that share a turn wait for each other's deletion.
+const TURNS: usize = 64;
 
 /// Why a chunk could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +117,10 @@ pub struct ChunkStore {
     /// The same as `objects` when that is a local folder: it knows where the files are.
     folder: Option<Arc<LocalFileSystem>>,
     staged: Mutex<Staged>,
+    youth: Mutex<Youth>,
+    /// Storing a chunk shares its turn, deleting it takes it alone. Held across the backend's call, which is the point: a
+    /// chunk that was noted in between would be deleted after it was acknowledged. [STORE-4]
+    turns: [Arc<RwLock<()>>; TURNS],
 }
 
 /// Which attempts staged which chunks, so that finding a staged chunk takes no listing. A copy is noted after it was
@@ -169,7 +181,9 @@ impl ChunkStore {
     }
 
     fn empty(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, folder: None, staged: Mutex::default() }
+        let youth = Mutex::new(Youth::new(Instant::now()));
+        let turns = std::array::from_fn(|_| Arc::default());
+        Self { objects, folder: None, staged: Mutex::default(), youth, turns }
     }
 
     /// Finds what was staged before a restart.
@@ -194,6 +208,8 @@ impl ChunkStore {
         if got != chunk {
             return Err(StoreError::WrongBytes { chunk, got });
         }
+        let _turn = self.turn(chunk).read().await;
+        self.youth().note(chunk, Instant::now());
         self.objects.put(&chunk_key(chunk), bytes.into()).await?;
         Ok(())
     }
@@ -203,16 +219,21 @@ impl ChunkStore {
     /// # Errors
     /// [`StoreError::Damaged`] when every copy here has other bytes than its name says, and when the backend fails.
     pub async fn get(&self, chunk: ChunkId) -> Result<Option<Bytes>, StoreError> {
-        let mut damaged = None;
-        for key in self.places(chunk) {
-            match self.read(chunk, &key).await {
-                Ok(Some(bytes)) => return Ok(Some(bytes)),
-                Ok(None) => {}
-                Err(error @ StoreError::Damaged { .. }) => damaged = Some(error),
-                Err(error) => return Err(error),
-            }
+        Ok(self.find(chunk).await?.map(|(_, bytes)| bytes))
+    }
+
+    /// The file that holds a chunk, its bytes verified just now; `None` when no such file is here, when the chunk is not
+    /// `length` bytes long, and when the backend is no local folder. A staged chunk's file moves when its attempt is
+    /// published, so a caller that no longer finds it asks again.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::get`].
+    pub async fn verified_path(&self, chunk: ChunkId, length: u32) -> Result<Option<PathBuf>, StoreError> {
+        let Some(folder) = &self.folder else { return Ok(None) };
+        match self.find(chunk).await? {
+            Some((key, bytes)) if bytes.len() as u64 == u64::from(length) => Ok(Some(folder.path_to_filesystem(&key)?)),
+            Some(_) | None => Ok(None),
         }
-        damaged.map_or(Ok(None), Err)
     }
 
     /// A chunk's length, `None` when it is not here. Nothing is verified.
@@ -220,27 +241,15 @@ impl ChunkStore {
     /// # Errors
     /// When the backend fails.
     pub async fn length(&self, chunk: ChunkId) -> Result<Option<u64>, StoreError> {
+        let mut failed = None;
         for key in self.places(chunk) {
             match self.objects.head(&key).await {
                 Ok(meta) => return Ok(Some(meta.size)),
                 Err(BackendError::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => failed = Some(error.into()),
             }
         }
-        Ok(None)
-    }
-
-    /// The file that holds a chunk, when the backend is a local folder and has it. The caller verifies it; a staged chunk's
-    /// file moves when its attempt is published, so a caller that no longer finds it asks again.
-    pub async fn local_path(&self, chunk: ChunkId) -> Option<PathBuf> {
-        let folder = self.folder.as_ref()?;
-        for key in self.places(chunk) {
-            let path = folder.path_to_filesystem(&key).ok()?;
-            if tokio::fs::try_exists(&path).await.unwrap_or(false) {
-                return Some(path);
-            }
-        }
-        None
+        failed.map_or(Ok(None), Err)
     }
 
     /// Keeps a piece of a reduce attempt's output, readable by its name at once.
@@ -257,19 +266,30 @@ impl ChunkStore {
     /// Makes an attempt's output permanent. Without anything staged nothing happens, so it may be repeated.
     ///
     /// # Errors
-    /// When the backend fails; what was not published stays staged.
+    /// When the backend fails: as much as can be is published, and the rest stays staged, readable and in
+    /// [`ChunkStore::staged`] until this is repeated.
     pub async fn publish(&self, attempt: AttemptId) -> Result<(), StoreError> {
-        let moves = self.lock().chunks_of(attempt).into_iter().map(|chunk| async move {
-            ignore_missing(self.objects.rename(&staged_key(attempt, chunk), &chunk_key(chunk)).await)?;
-            self.lock().forget(attempt, chunk);
-            Ok::<_, StoreError>(())
-        });
-        stream::iter(moves).buffer_unordered(PARALLEL_MAX).try_collect::<()>().await?;
+        let chunks = self.lock().chunks_of(attempt);
+        all(chunks.into_iter().map(|chunk| self.publish_chunk(attempt, chunk))).await?;
         self.drop_folder(attempt).await;
         Ok(())
     }
 
-    /// Drops an attempt's staged output. The attempt has ended: it stages nothing more.
+    async fn publish_chunk(&self, attempt: AttemptId, chunk: ChunkId) -> Result<(), StoreError> {
+        let _turn = self.turn(chunk).read().await;
+        self.youth().note(chunk, Instant::now());
+        match self.objects.rename(&staged_key(attempt, chunk), &chunk_key(chunk)).await {
+            // Moved by a call that was dropped meanwhile; but a folder that is away for a while has moved nothing.
+            Err(error @ BackendError::NotFound { .. }) => {
+                self.objects.head(&chunk_key(chunk)).await.map_err(|_| error)?;
+            }
+            moved => moved?,
+        }
+        self.lock().forget(attempt, chunk);
+        Ok(())
+    }
+
+    /// Drops an attempt's staged output, and nothing of any other attempt's. The attempt has ended: it stages nothing more.
     ///
     /// # Errors
     /// When the backend fails; it may be repeated.
@@ -277,9 +297,9 @@ impl ChunkStore {
         let deletions = self.lock().chunks_of(attempt).into_iter().map(|chunk| async move {
             ignore_missing(self.objects.delete(&staged_key(attempt, chunk)).await)?;
             self.lock().forget(attempt, chunk);
-            Ok::<_, StoreError>(())
+            Ok(())
         });
-        stream::iter(deletions).buffer_unordered(PARALLEL_MAX).try_collect::<()>().await?;
+        all(deletions).await?;
         self.drop_folder(attempt).await;
         Ok(())
     }
@@ -291,16 +311,53 @@ impl ChunkStore {
         attempts
     }
 
-    /// Deletes published chunks. Copies that attempts have staged stay theirs.
+    /// Deletes published chunks but the young ones, and gives those: a client may have stored them anew. Ask later whether
+    /// a file has them by then, and give [`ChunkStore::remove_unreferenced`] those that none has. Copies that attempts have
+    /// staged stay theirs.
     ///
     /// # Errors
     /// When the backend fails; it may be repeated.
-    pub async fn remove(&self, chunks: &[ChunkId]) -> Result<(), StoreError> {
+    pub async fn remove(&self, chunks: &[ChunkId]) -> Result<Vec<Young>, StoreError> {
         // Owned names: a borrowing closure would make this future one that no spawned task can hold.
         let names: Vec<ChunkId> = chunks.to_vec();
         let deletions =
-            names.into_iter().map(|chunk| async move { ignore_missing(self.objects.delete(&chunk_key(chunk)).await) });
-        stream::iter(deletions).buffer_unordered(PARALLEL_MAX).try_collect().await
+            names.into_iter().map(|chunk| self.delete_unless(chunk, move |youth, now| youth.young(chunk, now)));
+        let done: Vec<_> = stream::iter(deletions).buffer_unordered(PARALLEL_MAX).collect().await;
+        done.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Deletes chunks that [`ChunkStore::remove`] kept, but for those that were stored again since.
+    ///
+    /// # Errors
+    /// When the backend fails; it may be repeated.
+    pub async fn remove_unreferenced(&self, young: &[Young]) -> Result<(), StoreError> {
+        let owned: Vec<Young> = young.to_vec();
+        all(owned.into_iter().map(|young| async move {
+            let again = move |youth: &mut Youth, now| youth.stored_since(young, now).then_some(());
+            self.delete_unless(young.chunk, again).await.map(|_| ())
+        }))
+        .await
+    }
+
+    /// Deletes a published chunk unless there is something that speaks for keeping it. [STORE-4]
+    async fn delete_unless<T>(
+        &self,
+        chunk: ChunkId,
+        kept: impl FnOnce(&mut Youth, Instant) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let turn = self.turn(chunk).clone().write_owned().await;
+        if let Some(kept) = kept(&mut self.youth(), Instant::now()) {
+            return Ok(Some(kept));
+        }
+        let objects = self.objects.clone();
+        // A task of its own: the turn must not end with a caller that gives up while the backend still deletes.
+        let deletion = tokio::spawn(async move {
+            let deleted = objects.delete(&chunk_key(chunk)).await;
+            drop(turn);
+            deleted
+        });
+        ignore_missing(deletion.await.map_err(BackendError::from).flatten())?;
+        Ok(None)
     }
 
     /// Counts what is here, by listing it.
@@ -316,6 +373,31 @@ impl ChunkStore {
     fn lock(&self) -> MutexGuard<'_, Staged> {
         // Nothing under this lock can panic but an allocation, which ends the process.
         self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn youth(&self) -> MutexGuard<'_, Youth> {
+        self.youth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, chunk: ChunkId) -> &Arc<RwLock<()>> {
+        &self.turns[usize::from(chunk.0.as_bytes()[0]) % TURNS]
+    }
+
+    /// The first whole copy of a chunk, with its place. What is wrong with one place does not keep it from the next.
+    async fn find(&self, chunk: ChunkId) -> Result<Option<(Key, Bytes)>, StoreError> {
+        let mut failed = None;
+        for key in self.places(chunk) {
+            match self.read(chunk, &key).await {
+                Ok(Some(bytes)) => return Ok(Some((key, bytes))),
+                Ok(None) => {}
+                // Damage is reported when it is all there is: behind a place that failed there may be a whole copy.
+                Err(error @ StoreError::Damaged { .. }) => {
+                    failed.get_or_insert(error);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
     }
 
     /// Where a chunk may be, in the order to look. A staged chunk that is being published may have left its stage when a
@@ -360,6 +442,11 @@ async fn checked_name(bytes: &Bytes) -> Result<ChunkId, StoreError> {
         return Err(StoreError::TooLong(bytes.len()));
     }
     Ok(name_of(bytes).await)
+}
+
+/// Does all of it, whatever becomes of the parts, and gives the first error.
+async fn all(parts: impl Iterator<Item = impl Future<Output = Result<(), StoreError>>>) -> Result<(), StoreError> {
+    stream::iter(parts).buffer_unordered(PARALLEL_MAX).fold(Ok(()), |done, part| ready(done.and(part))).await
 }
 
 fn ignore_missing(done: Result<(), BackendError>) -> Result<(), StoreError> {

@@ -259,7 +259,7 @@ async fn a_damaged_disk_is_no_lie_and_another_copy_serves() {
     let client = bed.client();
     let bytes = noise(100_000, 8);
     let chunk = client.put(bytes.clone(), &[id(0), id(1)]).await.expect("put");
-    let path = bed.store(0).local_path(chunk).await.expect("a file");
+    let path = bed.store(0).verified_path(chunk, 100_000).await.expect("whole").expect("a file");
     std::fs::write(path, flip(&bytes)).expect("damaged");
 
     let error = client.get(chunk, 100_000, &[id(0)]).await.expect_err("damaged");
@@ -323,6 +323,12 @@ async fn only_a_right_permit_and_exactly_its_bytes_are_taken() {
             &[b"chunk"],
             Code::PermissionDenied,
         ),
+        (
+            "a tracker's",
+            sealed(&PutPermit { by: key(1).public(), ..right.clone() }, &key(1)),
+            &[b"chunk"],
+            Code::PermissionDenied,
+        ),
         ("forged", sealed(&right, &stranger), &[b"chunk"], Code::Unauthenticated),
         ("another server's", by_us(PutPermit { server: id(1), ..right.clone() }), &[b"chunk"], Code::PermissionDenied),
         (
@@ -348,10 +354,7 @@ async fn only_a_right_permit_and_exactly_its_bytes_are_taken() {
         assert_eq!(refused.code(), code, "{what}: {refused}");
         assert!(matches!(bed.store(0).get(name(b"chunk")).await, Ok(None)), "{what}");
     }
-    for writer in [client_key(), key(1)] {
-        let permit = sealed(&PutPermit { by: writer.public(), ..right.clone() }, &writer);
-        bed.raw(0).await.put_chunk(put_request(permit, &[b"ch", b"unk"])).await.expect("right");
-    }
+    bed.raw(0).await.put_chunk(put_request(by_us(right), &[b"ch", b"unk"])).await.expect("right");
     assert_eq!(bed.store(0).get(name(b"chunk")).await.expect("get").expect("stored"), "chunk");
 }
 
@@ -464,7 +467,8 @@ async fn an_unreadable_chunk_ends_the_stream_with_its_error() {
     let client = bed.client();
     let bytes = noise(10_000, 13);
     let file = client.upload(&bytes[..], Upload::copies(1).chunk_bytes(1000)).await.expect("upload");
-    bed.store(0).remove(&[file.manifest.chunks[4].0]).await.expect("lost");
+    let young = bed.store(0).remove(&[file.manifest.chunks[4].0]).await.expect("young");
+    bed.store(0).remove_unreferenced(&young).await.expect("lost");
     let items: Vec<_> = client.read(&file).collect().await;
     assert_eq!(items.len(), 5);
     assert!(items[..4].iter().all(Result::is_ok));

@@ -60,7 +60,9 @@ struct Shared {
 
 /// The numbers of the last command.
 struct Numbers {
-    session: u64,
+    /// None before the first command: replicas forget old sessions for newer ones, so that one made long before it is
+    /// used might be forgotten by then.
+    session: Option<u64>,
     sequence: u64,
 }
 
@@ -74,12 +76,19 @@ pub(crate) fn new_session() -> u64 {
     }
 }
 
+impl Shared {
+    /// Replicas that must say the same.
+    fn quorum(&self) -> usize {
+        self.cluster.f as usize + 1
+    }
+}
+
 impl Client {
     /// A client of a cluster. Connections are made when they are needed.
     pub fn new(cluster: Arc<Cluster>, sender: Sender, key: SecretKey) -> Self {
         let id = cluster.id();
         let links = cluster.replicas.iter().map(|member| Arc::new(Link::new(member.clone(), id))).collect();
-        let numbers = Mutex::new(Numbers { session: new_session(), sequence: 0 });
+        let numbers = Mutex::new(Numbers { session: None, sequence: 0 });
         let shared = Shared { cluster, id, sender, key, numbers, links };
         Self { shared: Arc::new(shared), patience: PATIENCE_DEFAULT }
     }
@@ -114,7 +123,8 @@ impl Client {
         // Counted before it is sent: a caller that gives up half-way must not leave the number to another command.
         numbers.sequence += 1;
         let Shared { id, sender, key, .. } = &*self.shared;
-        let Numbers { session, sequence } = *numbers;
+        let session = *numbers.session.get_or_insert_with(new_session);
+        let sequence = numbers.sequence;
         let request = Request { cluster: *id, sender: *sender, session, sequence, command };
         let encoded = canonical::encode(&request);
         within(encoded.len(), limits::COMMAND_BYTES_MAX)?;
@@ -123,7 +133,7 @@ impl Client {
         if let Err(ClientError::Refused(Refusal::Stale)) = result {
             // The replicas have forgotten this session for newer ones. Whether the command was executed before that is
             // the caller's to find out; the next one starts afresh.
-            *numbers = Numbers { session: new_session(), sequence: 0 };
+            *numbers = Numbers { session: None, sequence: 0 };
         }
         result
     }
@@ -138,20 +148,15 @@ impl Client {
         self.agreed(Call::Ask, bytes).await
     }
 
-    /// Follows the directives for a tracker from a number on. The stream ends only with an error.
+    /// Follows the directives for a tracker, whose client this is, from a number on. The stream ends only with an error.
     pub fn directives(&self, tracker: TrackerId, incarnation: u64, from: u64) -> Following<Directive> {
-        follow::directives(&self.shared.links, self.quorum(), tracker, incarnation, from)
+        follow::directives(&self.shared, tracker, incarnation, from)
     }
 
     /// Follows the verdicts of a job's map stage from a position on. The stream ends only with an error:
     /// [`ClientError::Rejected`] when there is no such job any more.
     pub fn verdicts(&self, job: JobId, from: u64) -> Following<MapVerdict> {
-        follow::verdicts(&self.shared.links, self.quorum(), job, from)
-    }
-
-    /// Replicas that must say the same.
-    fn quorum(&self) -> usize {
-        self.shared.cluster.f as usize + 1
+        follow::verdicts(&self.shared, job, from)
     }
 
     /// Calls all replicas until a quorum gave the same answer. Replicas that execute at different speeds may answer a
@@ -177,13 +182,13 @@ impl Client {
         while let Some(result) = calls.next().await {
             match result {
                 Ok(answer) => {
-                    if count(&mut answers, &answer) >= self.quorum() {
+                    if count(&mut answers, &answer) >= self.shared.quorum() {
                         return Ok(answer);
                     }
                 }
                 Err(error) => {
                     failed += 1;
-                    if failed + self.quorum() > links.len() {
+                    if failed + self.shared.quorum() > links.len() {
                         return Err(error);
                     }
                 }

@@ -4,9 +4,10 @@ use crate::order::ENVELOPE_EXTRA_BYTES_MAX;
 use quorate_protocol::{
     canonical::{self, DecodeError},
     cluster::Cluster,
-    command::{Envelope, Sender},
+    command::{Envelope, FollowDirectives, Sender},
+    digest::Digest,
     limits::COMMAND_BYTES_MAX,
-    sign::{PublicKey, Rejection},
+    sign::{PublicKey, Rejection, Signed},
 };
 use tonic::Status;
 
@@ -20,6 +21,8 @@ pub(crate) enum Refused {
     Malformed(#[from] DecodeError),
     #[error("{0} is not of this cluster")]
     Stranger(String),
+    #[error("it is for another cluster")]
+    Elsewhere,
     #[error(transparent)]
     Forged(#[from] Rejection),
 }
@@ -28,7 +31,7 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match &refused {
             Refused::Malformed(_) => Status::invalid_argument(refused.to_string()),
-            Refused::Stranger(_) => Status::permission_denied(refused.to_string()),
+            Refused::Stranger(_) | Refused::Elsewhere => Status::permission_denied(refused.to_string()),
             Refused::Forged(_) => Status::unauthenticated(refused.to_string()),
         }
     }
@@ -39,6 +42,14 @@ pub(crate) fn admit(cluster: &Cluster, bytes: &[u8]) -> Result<Envelope, Refused
     let envelope: Envelope = canonical::decode(bytes, ENVELOPE_BYTES_MAX)?;
     envelope.request.verify_signature(&key_of(cluster, envelope.sender)?)?;
     Ok(envelope)
+}
+
+/// Reads a tracker's wish to follow its directives, and checks that it is the tracker's own.
+pub(crate) fn admit_follower(cluster: &Cluster, id: Digest, bytes: &[u8]) -> Result<FollowDirectives, Refused> {
+    let signed = Signed::<FollowDirectives>::from_wire(bytes)?;
+    let wanted = signed.peek()?;
+    signed.verify_signature(&key_of(cluster, Sender::Tracker(wanted.tracker))?)?;
+    if wanted.cluster == id { Ok(wanted) } else { Err(Refused::Elsewhere) }
 }
 
 fn key_of(cluster: &Cluster, sender: Sender) -> Result<PublicKey, Refused> {
@@ -53,11 +64,8 @@ fn key_of(cluster: &Cluster, sender: Sender) -> Result<PublicKey, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Who, cluster, envelope, key};
-    use quorate_protocol::{
-        command::{Command, Request},
-        sign::Signed,
-    };
+    use crate::testing::{TRACKER, Who, cluster, envelope, key};
+    use quorate_protocol::command::{Command, Request};
 
     #[test]
     fn members_come_in_and_strangers_and_forgers_do_not() {
@@ -69,6 +77,25 @@ mod tests {
         assert!(matches!(admit(&stranger), Err(Refused::Stranger(_))));
         let claimed = Envelope { sender: envelope(&cluster, Who::Tracker, 1, 1, Command::Tick).sender, ..stranger };
         assert!(matches!(admit(&claimed), Err(Refused::Forged(_))));
+    }
+
+    #[test]
+    fn only_a_tracker_itself_follows_its_directives() {
+        let cluster = cluster("127.0.0.1:1");
+        let wanted = FollowDirectives { cluster: cluster.id(), tracker: TRACKER, incarnation: 3, from: 4 };
+        let admit = |wanted: &FollowDirectives, who| {
+            admit_follower(&cluster, cluster.id(), &Signed::seal(wanted, &key(who)).to_wire())
+        };
+        assert_eq!(admit(&wanted, Who::Tracker), Ok(wanted.clone()));
+        for who in [Who::Client, Who::Replica, Who::Stranger] {
+            assert!(matches!(admit(&wanted, who), Err(Refused::Forged(_))));
+        }
+        let elsewhere = FollowDirectives { cluster: Digest::of(b"elsewhere"), ..wanted.clone() };
+        assert_eq!(admit(&elsewhere, Who::Tracker), Err(Refused::Elsewhere));
+        let stranger = FollowDirectives { tracker: quorate_protocol::ids::TrackerId::new(99), ..wanted };
+        assert!(matches!(admit(&stranger, Who::Tracker), Err(Refused::Stranger(_))));
+        assert!(matches!(admit_follower(&cluster, cluster.id(), &[7; 9]), Err(Refused::Malformed(_))));
+        assert!(matches!(admit_follower(&cluster, cluster.id(), &[7; 1000]), Err(Refused::Malformed(_))));
     }
 
     #[test]

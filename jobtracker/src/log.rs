@@ -23,7 +23,7 @@ use std::{
 const FILE_NAME: &str = "ordered.redb";
 /// Memory for the store's pages. The log is written and seldom read.
 const CACHE_BYTES: usize = 16 << 20;
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Position to entry: check, time, envelope.
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
@@ -74,6 +74,18 @@ pub enum LogError {
         place: Place,
         /// What is wrong.
         what: String,
+    },
+    /// The log is whole, and this program fails at an entry of it: a bug, whose message was printed.
+    #[error(
+        "entry {position} of {} cannot be executed: this program has a bug there. The log is intact; start a version of \
+         the program that executes it",
+        .path.display()
+    )]
+    NotExecutable {
+        /// The log's file.
+        path: PathBuf,
+        /// The entry's position.
+        position: u64,
     },
     /// The store cannot read or write.
     #[error("{} cannot be read or written", .path.display())]

@@ -19,6 +19,7 @@ use quorate_protocol::{
     query::Answer,
 };
 use std::{
+    panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{Arc, RwLock, TryLockError},
     time::{SystemTime, UNIX_EPOCH},
@@ -231,8 +232,10 @@ fn recover(log: &Log, cluster: &Cluster) -> Result<(Application, u64), LogError>
         if entry.time < application.now() {
             return Err(wrong("its time is before that of the entry before it".to_owned()));
         }
-        application.execute(entry.time, &envelope);
-        Ok(())
+        // A half-executed state is dropped with the error.
+        let run = AssertUnwindSafe(|| application.execute(entry.time, &envelope));
+        let stuck = |_| LogError::NotExecutable { path: log.path().to_owned(), position };
+        panic::catch_unwind(run).map(|_| ()).map_err(stuck)
     })?;
     Ok((application, covered))
 }

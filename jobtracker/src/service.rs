@@ -13,9 +13,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use quorate_protocol::{
     canonical,
     cluster::Cluster,
-    command::{Refusal, Reply, Sender},
+    command::{FollowDirectives, Refusal, Reply, Sender},
     digest::Digest,
-    ids::{JobId, ReplicaId, TrackerId},
+    ids::{JobId, ReplicaId},
     limits::{MESSAGE_BYTES_MAX, REPLY_BYTES_MAX},
     query::{Answer, QUESTION_BYTES_MAX, Question, question_digest},
     sign::{SecretKey, Signed},
@@ -157,11 +157,8 @@ impl JobTracker for Service {
         &self,
         request: Request<wire::DirectivesRequest>,
     ) -> Result<Response<Self::FollowDirectivesStream>, Status> {
-        let wire::DirectivesRequest { tracker, incarnation, from } = request.into_inner();
-        let tracker = TrackerId::new(tracker);
-        if self.cluster.tracker(tracker).is_none() {
-            return Err(Status::permission_denied(format!("{tracker} is not of this cluster")));
-        }
+        let FollowDirectives { tracker, incarnation, from, .. } =
+            door::admit_follower(&self.cluster, self.notary.cluster, &request.into_inner().signed)?;
         let life = self.streams.open(tracker, incarnation);
         self.follow(Topic::Directives { tracker, incarnation }, from, Some(life))
     }

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use quorate_jobtracker::client::ClientError;
 use quorate_protocol::{
     cluster::Cluster,
-    command::{Refusal, Reply},
+    command::{FollowDirectives, Refusal, Reply},
     digest::Digest,
     ids::{AttemptId, JobId, ReplicaId, Stage, TaskId, TrackerId},
     job::Directive,
@@ -80,8 +80,9 @@ impl JobTracker for Actor {
         self.answer(&request.into_inner().question).await
     }
     async fn follow_directives(&self, request: Request<wire::DirectivesRequest>) -> Result<Response<Replies>, Status> {
-        let wire::DirectivesRequest { tracker, incarnation, from } = request.into_inner();
-        let to = stream_digest("directives", &[tracker.into(), incarnation]);
+        let signed = Signed::<FollowDirectives>::from_wire(&request.into_inner().signed).expect("a client's");
+        let FollowDirectives { tracker, incarnation, from, .. } = signed.peek().expect("a client's");
+        let to = stream_digest("directives", &[tracker.number().into(), incarnation]);
         let wanted = self.script.directives.iter().filter(|(number, _)| *number >= from).take(self.script.cut_after);
         let mut items: Vec<_> = wanted
             .map(|(number, directive)| Ok(self.reply(to, Answer::Directive(*number, directive.clone()))))

@@ -10,11 +10,11 @@ use quorate_jobtracker::{
 };
 use quorate_protocol::{
     canonical,
-    command::{Envelope, Refusal, Sender},
+    command::{Envelope, FollowDirectives, Refusal, Sender},
     digest::Digest,
     ids::{JobId, ReplicaId, TrackerId},
     job::{Directive, InputKind, Partitioning, Program, Specification, Work},
-    limits::{ATTEMPT_MEMORY_MIN, COMMAND_BYTES_MAX, QUERY_BYTES_MAX},
+    limits::{ATTEMPT_MEMORY_MIN, COMMAND_BYTES_MAX, QUERY_BYTES_MAX, SESSIONS_PER_KEY_MAX},
     query::Blame,
     sign::Signed,
     wire::{self, job_tracker_client::JobTrackerClient},
@@ -56,6 +56,18 @@ async fn clients_that_run_at_once_are_all_served() {
     });
     futures::future::join_all(work).await;
     assert_eq!(clients[0].files(&path("/all")).await.expect("files").len(), 160);
+    replica.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_made_long_before_its_first_command_is_served() {
+    let directory = TempDir::new().expect("a directory");
+    let (replica, cluster) = start(directory.path(), LEASE_LONG).await;
+    let long = client(&cluster);
+    for i in 0..=SESSIONS_PER_KEY_MAX {
+        client(&cluster).submit(create(&format!("/short/{i}"))).await.expect("created");
+    }
+    long.submit(create("/long")).await.expect("it is as new as its first command");
     replica.stop().await;
 }
 
@@ -198,6 +210,12 @@ async fn a_replica_starts_only_as_itself() {
     replica.stop().await;
 }
 
+/// A tracker's wish to follow its directives, with everything a liar may choose.
+fn follow(cluster: Digest, tracker: u32, by: u8) -> wire::DirectivesRequest {
+    let wanted = FollowDirectives { cluster, tracker: TrackerId::new(tracker), incarnation: 1, from: 0 };
+    wire::DirectivesRequest { signed: Signed::seal(&wanted, &key(by)).to_wire() }
+}
+
 async fn raw(address: &str) -> JobTrackerClient<Channel> {
     let client = JobTrackerClient::connect(format!("http://{address}")).await.expect("connected");
     client.max_encoding_message_size(usize::MAX)
@@ -239,8 +257,15 @@ async fn garbage_is_refused_and_the_replica_lives_on() {
     assert_eq!(asked.code(), Code::InvalidArgument);
     let asked = raw.ask(wire::Question { question: vec![0; QUERY_BYTES_MAX + 1] }).await.expect_err("too much");
     assert_eq!(asked.code(), Code::InvalidArgument);
-    let followed = raw.follow_directives(wire::DirectivesRequest { tracker: 99, incarnation: 0, from: 0 }).await;
-    assert_eq!(followed.expect_err("no such tracker").code(), Code::PermissionDenied);
+    for (what, tracker, by, code) in [
+        ("no such tracker", 99, TRACKER_SEED, Code::PermissionDenied),
+        ("another tracker's key", 0, TRACKER_SEED + 1, Code::Unauthenticated),
+    ] {
+        let followed = raw.follow_directives(follow(id, tracker, by)).await;
+        assert_eq!(followed.expect_err(what).code(), code, "{what}");
+    }
+    let followed = raw.follow_directives(wire::DirectivesRequest { signed: vec![0xa7; 99] }).await;
+    assert_eq!(followed.expect_err("noise").code(), Code::InvalidArgument);
     throw_noise(address).await;
     assert_eq!(replica.executed().await.expect("runs").0, 0, "nothing of it was ordered");
     client(&cluster).submit(create("/x")).await.expect("it lives");
@@ -374,7 +399,7 @@ async fn stopping_ends_streams_and_an_unknown_job_has_none() {
     let unknown = client(&cluster).verdicts(JobId::new(77), 0).next().await;
     assert!(matches!(unknown, Some(Err(ClientError::Rejected { .. }))), "{unknown:?}");
     let mut raw = raw(&cluster.replicas[0].address).await;
-    let stream = raw.follow_directives(wire::DirectivesRequest { tracker: 0, incarnation: 1, from: 0 }).await;
+    let stream = raw.follow_directives(follow(cluster.id(), 0, TRACKER_SEED)).await;
     let mut stream = stream.expect("opened").into_inner();
     let (ended, ()) = tokio::join!(stream.message(), replica.stop());
     assert_eq!(ended.expect_err("an end with a reason").code(), Code::Unavailable);

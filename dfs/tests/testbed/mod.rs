@@ -230,7 +230,13 @@ impl ChunkServer for Scripted {
         left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).map_err(|_| Status::unavailable("broken"))?;
         let permit: PutPermit = Signed::from_wire(&first.permit).and_then(|signed| signed.peek()).expect("a permit");
         let sent = Some((permit.chunk.0, permit.length.into()));
-        let served = Served { cluster: permit.cluster, tracker: id(*n), subject: Subject::Chunk(permit.chunk), vote: None, sent };
+        let served = Served {
+            cluster: permit.cluster,
+            tracker: id(*n),
+            subject: Subject::Chunk(permit.chunk),
+            vote: None,
+            sent,
+        };
         Ok(Response::new(PutReply { stored: Signed::seal(&served, &key(*n)).to_wire() }))
     }
 }

@@ -6,7 +6,7 @@
 //! * **NS-1** no file lies below another file;
 //! * **NS-2** each kept file keeps the bounds of [`File::check`];
 //! * **NS-3** a copy (a chunk on a server) is counted once for each time that a file names it, so that it is given up
-//!   with the last file that does, and not before.
+//!   with the last file that does, and not before. A live job's program counts as a file without a path.
 
 use quorate_protocol::{
     command::Refusal,
@@ -56,9 +56,7 @@ impl Namespace {
         }
         refuse_collisions(&files)?;
         for (path, file) in files {
-            for copy in copies_of(&file) {
-                *self.copies.entry(copy).or_default() += 1;
-            }
+            self.hold(&file);
             self.files.insert(path, file);
         }
         Ok(())
@@ -94,6 +92,29 @@ impl Namespace {
             self.forget(path, &mut unneeded);
         }
         Ok(unneeded)
+    }
+
+    /// Counts the copies of a file that has no path.
+    pub fn hold(&mut self, file: &File) {
+        for copy in copies_of(file) {
+            *self.copies.entry(copy).or_default() += 1;
+        }
+    }
+
+    /// Ends a [`Namespace::hold`]. What nothing needs any more is left to its servers, who ask
+    /// [`Namespace::unreferenced`]: the next job may come with the same program.
+    ///
+    /// # Panics
+    /// When the file is not held.
+    pub fn release(&mut self, file: &File) {
+        for copy in copies_of(file) {
+            self.give_up(copy);
+        }
+    }
+
+    /// Which of these chunks no file has on this server.
+    pub fn unreferenced(&self, server: TrackerId, chunks: &[ChunkId]) -> Vec<ChunkId> {
+        chunks.iter().filter(|chunk| !self.copies.contains_key(&(**chunk, server))).copied().collect()
     }
 
     /// The file of this path.
@@ -164,13 +185,21 @@ impl Namespace {
     fn forget(&mut self, path: &Path, unneeded: &mut Unneeded) {
         let Some(file) = self.files.remove(path) else { return };
         for copy in copies_of(&file) {
-            let count = self.copies.get_mut(&copy).expect("NS-3: a kept file's copies are counted");
-            *count -= 1;
-            if *count == 0 {
-                self.copies.remove(&copy);
+            if self.give_up(copy) {
                 unneeded.entry(copy.1).or_default().push(copy.0);
             }
         }
+    }
+
+    /// Counts a copy once less; whether nothing needs it any more.
+    fn give_up(&mut self, copy: (ChunkId, TrackerId)) -> bool {
+        let count = self.copies.get_mut(&copy).expect("NS-3: a kept file's copies are counted");
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
+            self.copies.remove(&copy);
+        }
+        is_last
     }
 }
 

@@ -92,6 +92,23 @@ fn a_shared_chunk_goes_with_its_last_file_on_each_server() {
 }
 
 #[test]
+fn what_is_held_is_needed_without_a_path() {
+    let mut ns = Namespace::new();
+    let server = TrackerId::new;
+    ns.create(vec![(path("/a"), file(&[1, 2], &[0]))]).expect("a fresh path");
+    let program = file(&[2, 3, 3], &[0, 1]);
+    ns.hold(&program);
+    let all = [chunk(1), chunk(2), chunk(3), chunk(4)];
+    assert_eq!(ns.unreferenced(server(0), &all), [chunk(4)]);
+    assert_eq!(ns.unreferenced(server(1), &all), [chunk(1), chunk(4)]);
+    assert_eq!(ns.unreferenced(server(2), &all), all);
+    let unneeded = ns.remove(&path("/a"), false).expect("a file");
+    assert_eq!(unneeded, Unneeded::from([(server(0), vec![chunk(1)])]), "the program needs chunk 2");
+    ns.release(&program);
+    assert_eq!(ns, Namespace::new());
+}
+
+#[test]
 fn a_listing_sums_folders_and_shows_the_fewest_copies() {
     let mut ns = Namespace::new();
     let files = vec![

@@ -174,6 +174,24 @@ pub enum Accusation {
     StrayVote(Box<Signed<Vote>>),
 }
 
+/// A tracker asks for its directives, and shows so that it is alive.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FollowDirectives {
+    /// The cluster.
+    pub cluster: Digest,
+    /// Who asks.
+    pub tracker: TrackerId,
+    /// Its incarnation, as it registered.
+    pub incarnation: u64,
+    /// The first directive that it wants.
+    pub from: u64,
+}
+
+impl Statement for FollowDirectives {
+    const CONTEXT: &'static str = "quorate 2026 follow directives v1";
+    const BYTES_MAX: usize = 64;
+}
+
 /// The answer to a command or question, signed by the replica that gives it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Reply {

@@ -4,10 +4,14 @@
 //! holds, tasks of which some attempts run, the rest. Every search names the task and finds a tracker, in O(f log n); a
 //! search that fails says whether others are only busy. For each job, stage and urgency an event looks at a bounded
 //! number of tasks that cannot be placed, and the next event goes on behind them.
+//!
+//! Reducers are placed before their maps are done, and wait in their slots. A job whose reducers could finish does not
+//! wait for such slots: they are taken back from the jobs that only wait in them, stuck ones and the newest first. A job
+//! gets them again when its own reducers can finish, so that nothing goes back and forth.
 
 use crate::{
-    bounds::SCAN_MAX,
-    job::Job,
+    bounds::{ATTEMPTS_MAX, SCAN_MAX},
+    job::{Ending, Job},
     pool::Found,
     task::{Attempt, AttemptState},
     wants::Urgency,
@@ -16,8 +20,12 @@ use crate::{
 use quorate_protocol::{
     ids::{AttemptId, JobId, Stage, TaskId, TrackerId},
     job::Work,
+    query::JobFailure,
 };
 use std::collections::BTreeMap;
+
+/// The worst first.
+const URGENCIES: [Urgency; 3] = [Urgency::Urgent, Urgency::Partial, Urgency::Untouched];
 
 /// Gives what free slots there are to the tasks that want them.
 pub(crate) fn assign(jobs: &mut BTreeMap<JobId, Job>, workforce: &mut Workforce) {
@@ -34,11 +42,32 @@ pub(crate) fn assign(jobs: &mut BTreeMap<JobId, Job>, workforce: &mut Workforce)
             job.place(workforce, stage, Urgency::Untouched);
         }
     }
+    take_back(jobs, workforce);
+}
+
+/// Has jobs that only wait in their reduce slots give them up while a job that could use them finds none.
+fn take_back(jobs: &mut BTreeMap<JobId, Job>, workforce: &mut Workforce) {
+    while let Some(waiting) = waiting_in_slots(jobs) {
+        let lacks = |job: &&Job| job.settled.is_some() && job.lacks_reduce_slots(workforce);
+        let Some(able) = jobs.values().find(lacks).map(|job| job.id) else { return };
+        if let Some(job) = jobs.get_mut(&waiting) {
+            job.withdraw_reduces(workforce);
+        }
+        if let Some(job) = jobs.get_mut(&able) {
+            URGENCIES.into_iter().for_each(|urgency| job.place(workforce, Stage::Reduce, urgency));
+        }
+    }
+}
+
+/// The job whose reduce slots are taken back first.
+fn waiting_in_slots(jobs: &BTreeMap<JobId, Job>) -> Option<JobId> {
+    let waits = |job: &&Job| job.settled.is_none() && !job.is_held;
+    jobs.values().filter(waits).max_by_key(|job| (job.stuck.is_some(), job.id)).map(|job| job.id)
 }
 
 impl Job {
     fn need(&self, workforce: &Workforce, id: TaskId) -> Option<Need<'_>> {
-        let task = self.task(id).filter(|task| task.wanted(self.f()) > 0)?;
+        let task = self.task(id).filter(|task| self.ending.is_none() && task.wanted(self.f()) > 0)?;
         Some(Need {
             stage: id.stage,
             target: &self.target,
@@ -60,8 +89,28 @@ impl Job {
         workforce.pool(stage, &self.target).map_or(0, |pool| pool.free_count())
     }
 
+    /// Whether a reduce attempt that could finish waits for a slot.
+    fn lacks_reduce_slots(&self, workforce: &Workforce) -> bool {
+        let wants = &self.reduces.wants;
+        let mut next = URGENCIES.into_iter().flat_map(|urgency| wants.next(urgency, SCAN_MAX));
+        next.any(|index| {
+            let need = self.need(workforce, self.task_id(Stage::Reduce, index));
+            need.is_some_and(|need| workforce.find(&need) == Found::Busy)
+        })
+    }
+
+    /// Gives up all reduce slots until the reducers have all that they need.
+    fn withdraw_reduces(&mut self, workforce: &mut Workforce) {
+        self.is_held = true;
+        for index in 0..self.reduces.all.len() as u32 {
+            let task = self.task_id(Stage::Reduce, index);
+            self.withdraw(workforce, task);
+        }
+    }
+
     fn place(&mut self, workforce: &mut Workforce, stage: Stage, urgency: Urgency) {
-        loop {
+        let is_held = stage == Stage::Reduce && self.is_held;
+        while self.ending.is_none() && !is_held {
             // Without a free slot one look tells whether the first task waits for slots or for trackers.
             let max = if self.free_count(workforce, stage) == 0 { 1 } else { SCAN_MAX };
             let batch = self.tasks(stage).wants.next(urgency, max);
@@ -131,7 +180,10 @@ impl Job {
             Stage::Reduce => Some(Work::Reduce),
         };
         let (Some(work), Some(task)) = (work, self.task_mut(id)) else { return };
-        let number = u16::try_from(task.attempts.len()).expect("attempts of a task are bounded far below 2^16");
+        let Some(number) = u16::try_from(task.attempts.len()).ok().filter(|number| *number < ATTEMPTS_MAX) else {
+            let reason = format!("it was attempted {ATTEMPTS_MAX} times");
+            return self.end(Ending::Failed(JobFailure::NotRunnable { task: id, reason }));
+        };
         let is_rerun = task.agreed.is_some();
         task.attempts.push(Attempt {
             tracker,

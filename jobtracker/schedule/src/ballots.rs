@@ -14,6 +14,7 @@ use quorate_protocol::{
     sign::Signed,
     vote::{Ballot, Vote},
 };
+use std::collections::BTreeSet;
 
 impl Job {
     /// Takes over a vote whose signature, voter, cluster and specification were checked. One that is not awaited is
@@ -39,7 +40,7 @@ impl Job {
                 charges.extend(two_votes(vote.tracker, first, &kept));
                 return;
             }
-            AttemptState::Lost(_) | AttemptState::Declined(_) => return,
+            AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Withdrawn => return,
         }
         workforce.change(vote.tracker, |tracker| tracker.is_tardy = false);
         self.add_cost(cost);
@@ -147,11 +148,29 @@ impl Job {
         let id = vote.attempt.task;
         let is_agreed = vote.ballot.digest() == agreed;
         self.judge_voter(workforce, id, vote.tracker, is_agreed, charges);
+        self.check_contradicted(workforce, id);
         let Ballot::Map { segments, .. } = vote.ballot else { return };
         let was_lacking = self.task(id).is_some_and(|task| task.is_lacking);
         if is_agreed && was_lacking {
             self.check_served(workforce, id.index);
             self.log_verdict(id.index, segments);
+        }
+    }
+}
+
+impl Job {
+    /// Ends the job when more than f domains contradict a verdict: with at most f liars they cannot. [T-4]
+    fn check_contradicted(&mut self, workforce: &Workforce, id: TaskId) {
+        let Some(task) = self.task(id) else { return };
+        let domains: BTreeSet<_> = task.outvoted().map(|tracker| workforce.domain(tracker)).collect();
+        if domains.len() as u64 > u64::from(self.f()) {
+            let reason = format!(
+                "{} domains gave another output than was agreed: the program does not give the same each time, or \
+                 more than f = {} of them lie",
+                domains.len(),
+                self.f()
+            );
+            self.end(Ending::Failed(JobFailure::NotRunnable { task: id, reason }));
         }
     }
 }

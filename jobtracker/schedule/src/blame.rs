@@ -20,6 +20,7 @@ use quorate_protocol::{
     evidence::Evidence,
     ids::{AttemptId, JobId, Stage, TrackerId},
     job::Directive,
+    limits,
     query::Blame,
     sign::Signed,
     vote::{Ballot, Vote},
@@ -109,25 +110,39 @@ impl Scheduler {
         }
     }
 
-    /// Hears an accusation that a tracker's report holds.
-    pub(crate) fn accuse(&mut self, reporter: TrackerId, report: &Signed<Request>, accusation: &Accusation) {
+    /// Hears an accusation that a tracker's report holds. `checks` counts down what is verified for one report.
+    pub(crate) fn accuse(
+        &mut self,
+        reporter: TrackerId,
+        report: &Signed<Request>,
+        accusation: &Accusation,
+        checks: &mut usize,
+    ) {
+        // Evidence needs no accuser: what the convicted know, an honest reader finds out as well.
+        if !self.workforce.is_fit(reporter) {
+            return;
+        }
         match accusation {
-            Accusation::Evidence(evidence) => self.examine(evidence),
+            Accusation::Evidence(evidence) => self.examine(evidence, checks),
             Accusation::Complaint { about, attempt, what: _ } => self.complain(reporter, report, *about, *attempt),
             Accusation::Unreachable { about, attempt } => self.miss(reporter, *about, *attempt),
-            Accusation::StrayVote(signed) => self.stray_vote(signed),
+            Accusation::StrayVote(signed) => self.stray_vote(signed, checks),
         }
     }
 
-    fn examine(&mut self, evidence: &Evidence) {
-        let Ok((about, blame)) = evidence.check(&self.cluster) else { return };
-        let counts = match evidence {
+    /// Checks a peer's evidence. Kinds that never count from a peer are not looked at (B-2).
+    fn examine(&mut self, evidence: &Evidence, checks: &mut usize) {
+        let owed = match evidence {
             Evidence::TwoVotes(..) | Evidence::WrongChunk(_) => true,
-            Evidence::WrongSegment { vote, .. } => blame == Blame::Convicted || self.is_owed(vote),
-            // B-2.
-            Evidence::Outvoted { .. } | Evidence::Garbled { .. } | Evidence::Complaints { .. } => false,
+            Evidence::WrongSegment { segments, .. } if segments.len() > limits::PARTITIONS_MAX as usize => return,
+            Evidence::WrongSegment { vote, .. } => self.is_owed(vote),
+            Evidence::Outvoted { .. } | Evidence::Garbled { .. } | Evidence::Complaints { .. } => return,
         };
-        if counts {
+        if claimed(evidence).is_none_or(|about| self.blame_of(about) == Blame::Convicted) || !take_one(checks) {
+            return;
+        }
+        let Ok((about, blame)) = evidence.check(&self.cluster) else { return };
+        if owed || blame == Blame::Convicted {
             self.charge(Charge { about, evidence: evidence.clone(), blame });
         }
     }
@@ -156,11 +171,19 @@ impl Scheduler {
         self.close(attempt.task.job);
     }
 
-    fn stray_vote(&mut self, signed: &Signed<Vote>) {
-        let Some((vote, kept)) = self.read_vote(signed, "") else { return };
-        let Some(job) = self.jobs.get(&vote.attempt.task.job) else { return };
-        let attempt = job.attempt(vote.attempt).filter(|attempt| attempt.tracker == vote.tracker);
-        let charge = attempt.and_then(|attempt| two_votes(vote.tracker, attempt.vote()?, &kept));
+    /// Holds a vote that a tracker sent to another against the one that it had ordered. The signature is checked last:
+    /// honest trackers send both alike.
+    fn stray_vote(&mut self, signed: &Signed<Vote>, checks: &mut usize) {
+        let Ok(claim) = signed.peek() else { return };
+        let attempt = self.jobs.get(&claim.attempt.task.job).and_then(|job| job.attempt(claim.attempt));
+        let attempt = attempt.filter(|attempt| attempt.tracker == claim.tracker);
+        let Some(ordered) = attempt.and_then(Attempt::vote).filter(|vote| vote.ballot != claim.ballot.digest()) else {
+            return;
+        };
+        if self.blame_of(claim.tracker) == Blame::Convicted || !take_one(checks) {
+            return;
+        }
+        let charge = self.read_vote(signed, "").and_then(|(vote, kept)| two_votes(vote.tracker, ordered, &kept));
         if let Some(charge) = charge {
             self.charge(charge);
         }
@@ -168,9 +191,8 @@ impl Scheduler {
 
     /// Reads a vote of a tracker of this cluster on a live job as specified. Anything else is no vote.
     pub(crate) fn read_vote(&self, signed: &Signed<Vote>, message: &str) -> Option<(Vote, KeptVote)> {
-        let claim = signed.peek().ok()?;
-        let key = self.workforce.tracker(claim.tracker)?.key;
-        let vote = signed.verify(&key).ok()?.into_inner();
+        let vote = signed.peek().ok()?;
+        let key = self.workforce.tracker(vote.tracker)?.key;
         let job = self.jobs.get(&vote.attempt.task.job)?;
         let fits = match (&vote.ballot, vote.attempt.task.stage) {
             (Ballot::Map { .. }, stage) => stage == Stage::Map,
@@ -178,18 +200,38 @@ impl Scheduler {
             (Ballot::Failed { .. }, _) => true,
         };
         let is_ours = vote.cluster == self.cluster_id && vote.specification == job.digest && vote.f == job.f();
-        if !fits || !is_ours || vote.ballot.check().is_err() {
+        if !fits || !is_ours || vote.ballot.check().is_err() || signed.verify_signature(&key).is_err() {
             return None;
         }
         let kept = KeptVote::new(signed, &vote.ballot, message);
         Some((vote, kept))
     }
 
-    /// Ends every job that is to end.
-    pub(crate) fn close_ended(&mut self) {
+    /// Ends every job that is to end; whether there was one.
+    pub(crate) fn close_ended(&mut self) -> bool {
         let ended: Vec<JobId> = self.jobs.values().filter(|job| job.ending.is_some()).map(|job| job.id).collect();
-        ended.into_iter().for_each(|id| self.close(id));
+        ended.iter().for_each(|id| self.close(*id));
+        !ended.is_empty()
     }
+}
+
+/// Whom evidence claims to be against.
+fn claimed(evidence: &Evidence) -> Option<TrackerId> {
+    match evidence {
+        Evidence::TwoVotes(vote, _)
+        | Evidence::WrongSegment { vote, .. }
+        | Evidence::Outvoted { vote, .. }
+        | Evidence::Complaints { vote, .. } => vote.peek().ok().map(|vote| vote.tracker),
+        Evidence::WrongChunk(served) => served.peek().ok().map(|served| served.tracker),
+        Evidence::Garbled { tracker, .. } => Some(*tracker),
+    }
+}
+
+/// Takes one of what is left; whether there was one.
+fn take_one(left: &mut usize) -> bool {
+    let is_left = *left > 0;
+    *left = left.saturating_sub(1);
+    is_left
 }
 
 impl Job {

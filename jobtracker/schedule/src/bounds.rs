@@ -16,6 +16,14 @@ pub(crate) const CHUNKS_PER_DIRECTIVE_MAX: usize = 4096;
 pub(crate) const DECLINES_PER_PLACE_MAX: usize = 4;
 /// Attempts of one task that may be lost before its job is given up: something about the task kills trackers.
 pub(crate) const LOSSES_MAX: usize = 64;
+/// Attempts of one task, whatever became of them, before its job is given up: no other bound is as large.
+pub(crate) const ATTEMPTS_MAX: u16 = 4096;
+/// Time by which no deadline is missed while somebody orders commands: when the first one was missed by more, nobody
+/// was there to hear those who were in time.
+pub(crate) const OUTAGE_MS: u64 = 5000;
+/// Accusations of one report whose signatures are checked. Each that an honest tracker makes convicts somebody, and of
+/// the convicted no more is heard.
+pub(crate) const CHECKS_PER_REPORT_MAX: usize = 32;
 /// Times that an agreed map task is run again because its bytes are gone.
 pub(crate) const RERUNS_MAX: u16 = 64;
 /// Of these, times that mere complaints can cause.

@@ -3,6 +3,9 @@
 //! Time is ordered time only. Each running attempt has one alarm, never later than its deadline; when it rings, the
 //! deadline is computed afresh, so that progress itself costs nothing. An overdue attempt is no evidence of a lie: its
 //! vote still counts, and one more attempt is started beside it.
+//!
+//! Replicas order ticks when deadlines are due. After an outage of theirs the first command comes long after a deadline,
+//! and trackers that were in time have not been heard yet: every attempt's clock starts anew.
 
 use crate::{
     bounds::{GRACE_TIMEOUTS, STRAGGLER_FACTOR},
@@ -59,10 +62,23 @@ impl Job {
                 let next = self.patience_end(*since, attempt).max(now.after(timeout));
                 self.set_alarm(workforce, id, next);
             }
-            AttemptState::Voted(_) | AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Cancelled => {
-                unreachable!("an attempt that ended has no alarm")
-            }
+            AttemptState::Voted(_)
+            | AttemptState::Lost(_)
+            | AttemptState::Declined(_)
+            | AttemptState::Withdrawn
+            | AttemptState::Cancelled => unreachable!("an attempt that ended has no alarm"),
         }
+    }
+
+    /// Starts a running attempt's clock anew, after an outage of `outage_ms`.
+    pub(crate) fn restart_clock(&mut self, workforce: &mut Workforce, id: AttemptId, outage_ms: u64) {
+        let now = workforce.now;
+        let due = now.after(self.specification.progress_timeout_ms);
+        let Some(attempt) = self.attempt_mut(id) else { return };
+        attempt.progressed = now;
+        attempt.limit = attempt.limit.map(|limit| limit.after(outage_ms));
+        let alarm = attempt.limit.map_or(due, |limit| due.min(limit));
+        self.set_alarm(workforce, id, alarm);
     }
 
     fn set_alarm(&mut self, workforce: &mut Workforce, id: AttemptId, to: OrderedTime) {
@@ -104,6 +120,7 @@ impl Job {
             | AttemptState::Voted(_)
             | AttemptState::Lost(_)
             | AttemptState::Declined(_)
+            | AttemptState::Withdrawn
             | AttemptState::Cancelled => false,
         });
         let clock_runs = id.stage == Stage::Map || self.settled.is_some();

@@ -9,7 +9,7 @@ use crate::{
 use quorate_protocol::{
     file::{File, Path},
     ids::{AttemptId, JobId, Stage, TaskId, TrackerId},
-    job::{Directive, OutputPart},
+    job::{Directive, OutputPart, Program},
     limits,
     query::{JobFailure, JobState, JobView},
     sign::Signed,
@@ -34,6 +34,9 @@ impl Scheduler {
         }
         let Some(mut job) = self.jobs.remove(&id) else { return };
         self.stop_attempts(&mut job);
+        if let Program::Binary { file, .. } = &job.specification.program {
+            self.namespace.release(file);
+        }
         let state = match job.ending.take() {
             Some(Ending::Succeeded) => self.publish(&job),
             Some(Ending::Failed(failure)) => JobState::Failed(failure),

@@ -63,7 +63,7 @@ pub(crate) struct Charge {
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) specification: Specification,
-    /// Digest of the specification.
+    /// What votes name the job by.
     pub(crate) digest: Digest,
     /// The input.
     pub(crate) files: Vec<(Path, File)>,
@@ -92,6 +92,8 @@ pub(crate) struct Job {
     /// The first disputed tasks.
     pub(crate) disputes: Vec<TaskId>,
     pub(crate) disputed: u64,
+    /// Whether it gets no reduce slots until its reducers have all that they need: its attempts were taken back once.
+    pub(crate) is_held: bool,
     /// A task that nobody who is there may run.
     pub(crate) stuck: Option<TaskId>,
     /// Set once it is to end.
@@ -151,13 +153,14 @@ impl Job {
         }
     }
     /// The domains that may not run a task: those of attempts that count (T-1). One that only brings bytes back may run
-    /// anywhere, except where such a one runs.
+    /// anywhere, except where such a one runs, and where the verdict was contradicted (T-4).
     pub(crate) fn occupied(&self, workforce: &Workforce, task: &Task) -> Vec<DomainIndex> {
         let counts = |attempt: &&Attempt| match task.agreed {
             None => attempt.keeps_domain(),
             Some(_) => attempt.is_active(),
         };
-        task.attempts.iter().filter(counts).map(|attempt| workforce.domain(attempt.tracker)).collect()
+        let counting = task.attempts.iter().filter(counts).map(|attempt| attempt.tracker);
+        counting.chain(task.outvoted()).map(|tracker| workforce.domain(tracker)).collect()
     }
 
     /// Puts a task where its wants belong.
@@ -188,13 +191,23 @@ impl Job {
 
     /// Ends the attempts of a task that still run: it is decided.
     pub(crate) fn cancel_rest(&mut self, workforce: &mut Workforce, id: TaskId) {
+        self.stop_rest(workforce, id, &AttemptState::Cancelled);
+    }
+
+    fn stop_rest(&mut self, workforce: &mut Workforce, id: TaskId, state: &AttemptState) {
         let Some(task) = self.task_mut(id) else { return };
         for (number, attempt) in task.attempts.iter_mut().enumerate().filter(|(_, attempt)| attempt.is_active()) {
             let name = AttemptId { task: id, attempt: number as u16 };
-            attempt.state = AttemptState::Cancelled;
+            attempt.state = state.clone();
             workforce.release(attempt.tracker, name, attempt.alarm);
             workforce.direct(attempt.tracker, Directive::Cancel { attempt: name });
         }
+    }
+
+    /// Takes the attempts of a task back: their slots are of more use elsewhere.
+    pub(crate) fn withdraw(&mut self, workforce: &mut Workforce, id: TaskId) {
+        self.stop_rest(workforce, id, &AttemptState::Withdrawn);
+        self.refresh(id);
     }
 
     /// Notes that a task did not go smoothly.
@@ -241,6 +254,7 @@ impl Job {
     pub(crate) fn settle(&mut self, now: OrderedTime) {
         let is_settled = self.maps.are_agreed() && self.lacking.is_empty();
         self.settled = is_settled.then_some(self.settled.unwrap_or(now));
+        self.is_held &= !is_settled;
     }
 
     /// Looks whether an agreed map task's bytes can still be had, and has them made again if not.

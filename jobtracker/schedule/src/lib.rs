@@ -6,7 +6,7 @@
 //!
 //! A command first lets time pass (`deadlines`), then changes what it names, and last gives free slots to
 //! tasks that want attempts (`assign`). What must hold in between is in [`invariants`], and quoted in the module
-//! texts: T-1 to T-3 in `task`, B-1 to B-3 in `blame`.
+//! texts: T-1 to T-4 in `task`, B-1 to B-3 in `blame`.
 //!
 //! The job tracker's bound on lies is the job's f for each task. Beyond it a job ends as undecidable, or waits: it
 //! never takes a wrong answer as agreed while at most f of the domains that ran the task lie.
@@ -28,7 +28,9 @@ mod wants;
 mod workforce;
 
 use crate::{
-    bounds::{ADDRESS_BYTES_MAX, CHUNKS_PER_DIRECTIVE_MAX, SLOTS_MAX, TARGET_BYTES_MAX, cut},
+    bounds::{
+        ADDRESS_BYTES_MAX, CHECKS_PER_REPORT_MAX, CHUNKS_PER_DIRECTIVE_MAX, OUTAGE_MS, SLOTS_MAX, TARGET_BYTES_MAX, cut,
+    },
     ended::Ended,
     job::{Ending, Job},
     task::AttemptState,
@@ -87,10 +89,14 @@ impl Scheduler {
     /// Executes one ordered command. `signed` is the request that it came in: a report that complains is kept as
     /// evidence. The sender is authenticated already; whether it may do this is checked here.
     pub fn apply(&mut self, now: OrderedTime, sender: Sender, signed: &Signed<Request>, command: &Command) -> Answer {
-        self.workforce.now = self.workforce.now.max(now);
+        self.pass_time(now);
         self.ring_alarms();
         let answer = self.execute(sender, signed, command).unwrap_or_else(Answer::Refused);
         assign::assign(&mut self.jobs, &mut self.workforce);
+        // Placing may end a job that has no attempts left, which frees slots.
+        while self.close_ended() {
+            assign::assign(&mut self.jobs, &mut self.workforce);
+        }
         if cfg!(debug_assertions) {
             let broken = invariants::broken_in_small(self);
             assert!(broken.is_empty(), "{broken:#?}");
@@ -120,6 +126,21 @@ impl Scheduler {
     /// The configuration.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Moves on to a command's time. A deadline missed by more than [`OUTAGE_MS`] says that nobody ordered anything:
+    /// what was said in the meantime must be heard before anybody is called late.
+    fn pass_time(&mut self, now: OrderedTime) {
+        let before = self.workforce.now;
+        self.workforce.now = before.max(now);
+        let missed = self.workforce.next_alarm().map_or(0, |(time, _)| now.since(time));
+        if missed <= OUTAGE_MS {
+            return;
+        }
+        for attempt in self.workforce.alarmed() {
+            let job = self.jobs.get_mut(&attempt.task.job).expect("only attempts of live jobs have alarms");
+            job.restart_clock(&mut self.workforce, attempt, now.since(before));
+        }
     }
 
     fn ring_alarms(&mut self) {
@@ -263,7 +284,8 @@ impl Scheduler {
             self.check_served_by(id);
         }
         report.attempts.iter().for_each(|news| self.hear(id, news));
-        report.accusations.iter().for_each(|accusation| self.accuse(id, signed, accusation));
+        let mut checks = CHECKS_PER_REPORT_MAX;
+        report.accusations.iter().for_each(|accusation| self.accuse(id, signed, accusation, &mut checks));
         Ok(Answer::Done)
     }
 

@@ -12,8 +12,9 @@ use crate::{
 use quorate_protocol::{
     canonical,
     command::{Cost, Refusal},
+    digest::Digest,
     file::{File, Path},
-    ids::{JobId, TrackerId},
+    ids::{JobId, OrderedTime, TrackerId},
     job::{InputKind, Program, Specification, Split, is_compressed, splits},
     limits,
     vote::Counters,
@@ -47,6 +48,9 @@ impl Scheduler {
         }
         self.submitted += 1;
         let id = JobId::new(self.submitted);
+        if let Program::Binary { file, .. } = &specification.program {
+            self.namespace.hold(file);
+        }
         let job = Job::new(id, specification.clone(), files, target, &self.workforce);
         self.jobs.insert(id, job);
         Ok(id)
@@ -99,6 +103,13 @@ impl Scheduler {
         let trackers = if targets.is_empty() { "embedded programs only".to_owned() } else { targets.join(", ") };
         Err(Refusal::WrongTarget { program: target.to_owned(), trackers })
     }
+}
+
+/// What votes name a job by. Neither other input of the same paths nor another life of the cluster, which counts its jobs
+/// from 1 again, makes a vote on one job pass for one on another.
+fn job_digest(specification: &Specification, files: &[(Path, File)], submitted: OrderedTime) -> Digest {
+    let inputs: Vec<(&Path, Digest)> = files.iter().map(|(path, file)| (path, file.manifest.digest())).collect();
+    canonical::digest(&("quorate 2026 job v1", specification, inputs, submitted))
 }
 
 /// Counts the splits before any is made: their number is the client's choice.
@@ -162,7 +173,7 @@ impl Job {
         };
         let mut job = Self {
             id,
-            digest: canonical::digest(&specification),
+            digest: job_digest(&specification, &files, workforce.now),
             homes: homes(&files, &splits),
             specification,
             files,
@@ -182,6 +193,7 @@ impl Job {
             counters: Counters::new(),
             disputes: Vec::new(),
             disputed: 0,
+            is_held: false,
             stuck: None,
             ending: None,
         };

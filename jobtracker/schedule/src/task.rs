@@ -1,12 +1,15 @@
 //! One task: its attempts, their votes, and what the votes decide.
 //!
 //! * **T-1** Attempts that voted or may still vote are in distinct domains, for ever: only an attempt that will never
-//!   count (lost, declined) gives its domain back.
+//!   count (lost, declined, withdrawn) gives its domain back.
 //! * **T-2** There are at most 2f + 1 of them.
 //! * **T-3** A verdict is f + 1 equal ballots.
 //!
 //! Once a map task is agreed, its bytes may vanish with the trackers that have them. Attempts that only bring the bytes
-//! back (`is_rerun`) decide nothing, and none of the rules above is about them.
+//! back (`is_rerun`) decide nothing, and none of the rules above is about them. What holds of them:
+//!
+//! * **T-4** A domain that voted otherwise than was agreed brings no bytes back, and a job of which more than f domains
+//!   contradict one verdict ends: that is beyond its bound. So at most f liars neither go on for ever nor end the job.
 
 use crate::bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut};
 use quorate_protocol::{
@@ -56,6 +59,8 @@ pub(crate) enum AttemptState {
     Lost(String),
     /// Its tracker could not run it.
     Declined(String),
+    /// It was taken back, through no fault of its tracker: a job that could use its slot wanted it.
+    Withdrawn,
     /// Its task was decided without it. A vote that comes late is still looked at.
     Cancelled,
 }
@@ -84,9 +89,11 @@ impl Attempt {
     pub(crate) fn is_active(&self) -> bool {
         match self.state {
             AttemptState::Running | AttemptState::Overdue { .. } => true,
-            AttemptState::Voted(_) | AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Cancelled => {
-                false
-            }
+            AttemptState::Voted(_)
+            | AttemptState::Lost(_)
+            | AttemptState::Declined(_)
+            | AttemptState::Withdrawn
+            | AttemptState::Cancelled => false,
         }
     }
     /// Its vote.
@@ -97,6 +104,7 @@ impl Attempt {
             | AttemptState::Overdue { .. }
             | AttemptState::Lost(_)
             | AttemptState::Declined(_)
+            | AttemptState::Withdrawn
             | AttemptState::Cancelled => None,
         }
     }
@@ -106,7 +114,18 @@ impl Attempt {
             AttemptState::Running | AttemptState::Overdue { .. } | AttemptState::Voted(_) | AttemptState::Cancelled => {
                 true
             }
-            AttemptState::Lost(_) | AttemptState::Declined(_) => false,
+            AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Withdrawn => false,
+        }
+    }
+    /// Whether its tracker lost or declined it, or gave bytes that nobody could use.
+    fn is_spoiled(&self) -> bool {
+        match self.state {
+            AttemptState::Lost(_) | AttemptState::Declined(_) => true,
+            AttemptState::Running
+            | AttemptState::Overdue { .. }
+            | AttemptState::Voted(_)
+            | AttemptState::Withdrawn
+            | AttemptState::Cancelled => self.is_complained,
         }
     }
 }
@@ -154,7 +173,10 @@ impl Task {
                     tally.voted += 1;
                     tally.best = tally.best.max(equal);
                 }
-                AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Cancelled => {}
+                AttemptState::Lost(_)
+                | AttemptState::Declined(_)
+                | AttemptState::Withdrawn
+                | AttemptState::Cancelled => {}
             }
         }
         tally.differs = tally.best < tally.voted;
@@ -205,8 +227,13 @@ impl Task {
 
     /// Trackers that lost or declined it, or gave bytes that nobody could use.
     pub(crate) fn spoiled(&self) -> Vec<TrackerId> {
-        let spoiled = self.attempts.iter().filter(|attempt| !attempt.keeps_domain() || attempt.is_complained);
-        spoiled.map(|attempt| attempt.tracker).collect()
+        self.attempts.iter().filter(|attempt| attempt.is_spoiled()).map(|attempt| attempt.tracker).collect()
+    }
+
+    /// Trackers that voted otherwise than was agreed.
+    pub(crate) fn outvoted(&self) -> impl Iterator<Item = TrackerId> {
+        let differs = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| Some(vote.ballot) != self.agreed);
+        self.attempts.iter().filter(|_| self.agreed.is_some()).filter(differs).map(|attempt| attempt.tracker)
     }
 
     /// Why no further attempt would help, once it was lost or declined too often.
@@ -219,6 +246,7 @@ impl Task {
                 AttemptState::Running
                 | AttemptState::Overdue { .. }
                 | AttemptState::Voted(_)
+                | AttemptState::Withdrawn
                 | AttemptState::Cancelled => {}
             }
         }
@@ -242,6 +270,7 @@ impl Task {
                 }
             }
             AttemptState::Lost(reason) | AttemptState::Declined(reason) => Standing::Lost(reason.clone()),
+            AttemptState::Withdrawn => Standing::Lost("another job could use its slot".to_owned()),
             AttemptState::Cancelled => Standing::Cancelled,
         }
     }

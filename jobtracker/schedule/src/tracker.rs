@@ -268,6 +268,7 @@ mod tests {
                 cluster: Digest::of(b""),
                 tracker: TrackerId::new(0),
                 subject,
+                vote: None,
                 sent: Some((Digest::of(b""), 0)),
             };
             Evidence::WrongChunk(Signed::seal(&served, &key))

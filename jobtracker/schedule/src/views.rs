@@ -33,6 +33,7 @@ impl Scheduler {
             Question::Files(path) => self.files(path),
             Question::Votes(task) => self.votes(*task).map(|votes| Answer::Votes(fitting(votes))),
             Question::Evidence(id) => self.evidence(*id),
+            Question::Unreferenced(server, chunks) => Ok(Answer::Chunks(self.namespace.unreferenced(*server, chunks))),
         };
         let fits = |answer: &Answer| canonical::encode(answer).len() <= ANSWER_BYTES_MAX;
         match answer {

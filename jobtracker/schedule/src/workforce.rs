@@ -143,6 +143,11 @@ impl Workforce {
         self.alarms.first().copied()
     }
 
+    /// All attempts that have an alarm: those that run.
+    pub(crate) fn alarmed(&self) -> Vec<AttemptId> {
+        self.alarms.iter().map(|(_, attempt)| *attempt).collect()
+    }
+
     /// Finds a tracker for a task: one that holds its input when such a one is free and above suspicion.
     pub(crate) fn find(&self, need: &Need<'_>) -> Found {
         let Some(pool) = self.pool(need.stage, need.target) else { return Found::Nobody };

@@ -6,7 +6,7 @@
 //! runs ahead waits with its head; one that lags drops the heads that were passed.
 
 use super::{
-    ClientError,
+    ClientError, Shared,
     link::{Backoff, Link, is_passing},
 };
 use crate::topic::Topic;
@@ -16,9 +16,11 @@ use futures::{
     stream::{self, BoxStream, FuturesUnordered},
 };
 use quorate_protocol::{
+    command::FollowDirectives,
     ids::{JobId, TrackerId},
     job::{Directive, MapVerdict},
     query::Answer,
+    sign::Signed,
     wire,
 };
 use std::sync::Arc;
@@ -28,12 +30,13 @@ use tonic::{Status, Streaming};
 pub type Following<T> = BoxStream<'static, Result<(u64, T), ClientError>>;
 
 impl Topic {
-    async fn open(self, link: &Link, from: u64) -> Result<Streaming<wire::Reply>, Status> {
+    async fn open(self, shared: &Shared, link: &Link, from: u64) -> Result<Streaming<wire::Reply>, Status> {
         let mut service = link.service()?;
         let response = match self {
             Topic::Directives { tracker, incarnation } => {
-                let tracker = tracker.number();
-                service.follow_directives(wire::DirectivesRequest { tracker, incarnation, from }).await
+                let wanted = FollowDirectives { cluster: shared.id, tracker, incarnation, from };
+                let signed = Signed::seal(&wanted, &shared.key).to_wire();
+                service.follow_directives(wire::DirectivesRequest { signed }).await
             }
             Topic::Verdicts { job } => service.follow_verdicts(wire::VerdictsRequest { job: job.number(), from }).await,
         };
@@ -43,34 +46,36 @@ impl Topic {
 
 /// Directives of a tracker.
 pub(super) fn directives(
-    links: &[Arc<Link>],
-    quorum: usize,
+    shared: &Arc<Shared>,
     tracker: TrackerId,
     incarnation: u64,
     from: u64,
 ) -> Following<Directive> {
-    follow(links, quorum, Topic::Directives { tracker, incarnation }, from, |answer| match answer {
+    follow(shared, Topic::Directives { tracker, incarnation }, from, |answer| match answer {
         Answer::Directive(number, directive) => Some((number, directive)),
         _ => None,
     })
 }
 
 /// Verdicts of a job.
-pub(super) fn verdicts(links: &[Arc<Link>], quorum: usize, job: JobId, from: u64) -> Following<MapVerdict> {
-    follow(links, quorum, Topic::Verdicts { job }, from, |answer| match answer {
+pub(super) fn verdicts(shared: &Arc<Shared>, job: JobId, from: u64) -> Following<MapVerdict> {
+    follow(shared, Topic::Verdicts { job }, from, |answer| match answer {
         Answer::MapVerdict(number, verdict) => Some((number, verdict)),
         _ => None,
     })
 }
 
 fn follow<T: PartialEq + Send + 'static>(
-    links: &[Arc<Link>],
-    quorum: usize,
+    shared: &Arc<Shared>,
     topic: Topic,
     from: u64,
     take: fn(Answer) -> Option<(u64, T)>,
 ) -> Following<T> {
-    let follower = |link: &Arc<Link>| Follower { link: Arc::clone(link), topic, take, from, stream: None };
+    let (links, quorum) = (&shared.links, shared.quorum());
+    let follower = |link: &Arc<Link>| {
+        let (shared, link) = (Arc::clone(shared), Arc::clone(link));
+        Follower { shared, link, topic, take, from, stream: None }
+    };
     let steps = links.iter().map(|link| follower(link).step()).collect();
     let merge = Merge { steps, heads: Vec::new(), from, quorum, replicas: links.len(), lost: 0 };
     stream::unfold(Some(merge), |merge| async move {
@@ -84,6 +89,7 @@ fn follow<T: PartialEq + Send + 'static>(
 
 /// One replica's stream, which reconnects and resumes.
 struct Follower<T> {
+    shared: Arc<Shared>,
     link: Arc<Link>,
     topic: Topic,
     take: fn(Answer) -> Option<(u64, T)>,
@@ -127,7 +133,7 @@ impl<T: Send + 'static> Follower<T> {
 
     async fn message(&mut self) -> Result<Option<wire::Reply>, Status> {
         if self.stream.is_none() {
-            self.stream = Some(self.topic.open(&self.link, self.from).await?);
+            self.stream = Some(self.topic.open(&self.shared, &self.link, self.from).await?);
         }
         match &mut self.stream {
             Some(stream) => stream.message().await,

@@ -115,6 +115,44 @@ async fn a_flipped_byte_in_an_entry_is_named_with_file_and_position() {
     assert!(error.to_string().contains("ordered.redb") && error.to_string().contains("position 3"), "{error}");
 }
 
+/// A state in which the next command finds an alarm of a job that does not exist.
+fn broken_state() -> Vec<u8> {
+    let mut bytes = Application::new(cluster("127.0.0.1:1")).to_bytes();
+    // The empty ends of the encoding: alarms; jobs, ended jobs, jobs submitted; senders, commands executed; trackers.
+    assert!(bytes.ends_with(&[0; 7]));
+    bytes.truncate(bytes.len() - 7);
+    let attempt = quorate_protocol::ids::AttemptId {
+        task: quorate_protocol::ids::TaskId {
+            job: quorate_protocol::ids::JobId::new(9),
+            stage: quorate_protocol::ids::Stage::Map,
+            index: 0,
+        },
+        attempt: 0,
+    };
+    bytes.extend(canonical::encode(&[(OrderedTime(1), attempt)].to_vec()));
+    bytes.extend([0; 6]);
+    bytes
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_executed_is_no_damage() {
+    let (directory, running) = with_commands(0).await;
+    running.stop().await;
+    let cluster = cluster("127.0.0.1:1");
+    let envelope = canonical::encode(&envelope(&cluster, Who::Tracker, 1, 1, register(1)));
+    let mut log = Log::open(directory.path(), cluster.id(), REPLICA).expect("opens");
+    log.replace_by_snapshot(&broken_state()).expect("written");
+    assert!(recover(&log, &cluster).is_ok(), "the snapshot itself is readable");
+    log.append(&[Entry { time: OrderedTime(5), envelope }]).expect("written");
+    drop(log);
+    let error = Running::open(directory.path()).err().expect("refused");
+    assert!(matches!(error, LogError::NotExecutable { position: 0, .. }), "{error:?}");
+    assert!(
+        error.to_string().starts_with("entry 0 of ") && error.to_string().contains("cannot be executed"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn a_missing_entry_is_named() {
     for missing in [0, 2, 4] {

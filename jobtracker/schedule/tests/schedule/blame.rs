@@ -7,15 +7,27 @@ use quorate_protocol::{
     evidence::Evidence,
     ids::{AttemptId, TrackerId},
     limits,
-    query::{Blame, JobState},
+    query::{Answer, Blame, JobFailure, JobState},
     sign::Signed,
     vote::{Ballot, Segment, Served, Subject, Vote, segments_digest},
 };
 use std::collections::BTreeMap;
 
-fn served(world: &World, id: u32, subject: Subject, sent: Option<(Digest, u64)>) -> Signed<Served> {
-    let served = Served { cluster: world.cluster.id(), tracker: TrackerId::new(id), subject, sent };
+fn served(
+    world: &World,
+    id: u32,
+    subject: Subject,
+    vote: Option<&Signed<Vote>>,
+    sent: Option<(Digest, u64)>,
+) -> Signed<Served> {
+    let vote = vote.map(|vote| Digest::of(vote.bytes()));
+    let served = Served { cluster: world.cluster.id(), tracker: TrackerId::new(id), subject, vote, sent };
     Signed::seal(&served, &tracker_key(id))
+}
+
+fn wrong_chunk(world: &World, id: u32) -> Evidence {
+    let chunk = Subject::Chunk(ChunkId(Digest::of(b"right")));
+    Evidence::WrongChunk(served(world, id, chunk, None, Some((Digest::of(b"wrong"), 5))))
 }
 
 fn complaint(about: u32, attempt: AttemptId) -> Accusation {
@@ -80,7 +92,7 @@ fn wrong_bytes_under_ones_own_vote_convict() {
         world.vote(liar, attempt, Ballot::Map { segments: segments_digest(&segments), counters: BTreeMap::new() });
     let subject = Subject::Segment { attempt, partition: 0 };
     let evidence = |world: &World, sent| {
-        let served = served(world, liar, subject, sent);
+        let served = served(world, liar, subject, Some(&vote), sent);
         Accusation::Evidence(Box::new(Evidence::WrongSegment {
             vote: vote.clone(),
             segments: segments.clone(),
@@ -109,7 +121,8 @@ fn a_tracker_that_dropped_the_segments_of_an_ended_job_is_not_suspected() {
     world.vote(runners[1].0, runners[1].1, right);
     world.work();
     assert_eq!(world.state(job), JobState::Succeeded);
-    let served = served(&world, runners[0].0, Subject::Segment { attempt: runners[0].1, partition: 0 }, None);
+    let subject = Subject::Segment { attempt: runners[0].1, partition: 0 };
+    let served = served(&world, runners[0].0, subject, Some(&vote), None);
     let evidence = Evidence::WrongSegment { vote, segments, served };
     assert!(evidence.check(&world.cluster).is_ok(), "it would pass by itself");
     world.accuse(2, Accusation::Evidence(Box::new(evidence)));
@@ -120,11 +133,11 @@ fn a_tracker_that_dropped_the_segments_of_an_ended_job_is_not_suspected() {
 fn a_wrong_chunk_convicts() {
     let mut world = World::new(&["a", "b", "c"], 0);
     let chunk = Subject::Chunk(ChunkId(Digest::of(b"right")));
-    let right = served(&world, 1, chunk, Some((Digest::of(b"right"), 5)));
-    let wrong = served(&world, 1, chunk, Some((Digest::of(b"wrong"), 5)));
+    let right = served(&world, 1, chunk, None, Some((Digest::of(b"right"), 5)));
+    let wrong = wrong_chunk(&world, 1);
     world.accuse(0, Accusation::Evidence(Box::new(Evidence::WrongChunk(right))));
     assert!(world.blamed().is_empty());
-    world.accuse(0, Accusation::Evidence(Box::new(Evidence::WrongChunk(wrong))));
+    world.accuse(0, Accusation::Evidence(Box::new(wrong)));
     assert_eq!(world.blamed(), BTreeMap::from([(1, Blame::Convicted)]));
 }
 
@@ -202,6 +215,125 @@ fn complaints_have_the_output_made_again_a_bounded_number_of_times() {
     assert!((1..=4).contains(&reruns), "{reruns}");
     world.work();
     world.assert_right(job, "/out", 1);
+}
+
+#[test]
+fn a_liar_that_spoils_reruns_neither_goes_on_for_ever_nor_ends_the_job() {
+    let mut world = World::new(&["a", "b", "c"], 1);
+    let job = world.submit(specification(1, 2));
+    let task = map(job, 0);
+    let voters = world.runners(task);
+    let liar = (0..3).find(|id| voters.iter().all(|(voter, _)| voter != id)).expect("a third");
+    for (id, attempt) in voters {
+        world.vote_right(id, attempt);
+    }
+    let mut lies = 0;
+    for round in 0.. {
+        assert!(round < 20, "it goes on and on");
+        for (about, attempt) in world.seen[&job].last().expect("agreed").voters.clone() {
+            world.accuse(liar, Accusation::Unreachable { about, attempt });
+        }
+        let Some((id, attempt)) = world.runners(task).first().copied() else { break };
+        let lie = if id == liar { "lie" } else { "" };
+        lies += u32::from(id == liar);
+        world.vote(id, attempt, ballot(task, lie));
+    }
+    assert_eq!(lies, 1, "a domain that was outvoted brings nothing back");
+    assert_eq!(world.blamed(), BTreeMap::from([(liar, Blame::Suspected)]));
+    world.work();
+    world.assert_right(job, "/out", 2);
+}
+
+#[test]
+fn a_verdict_that_more_than_f_domains_contradict_ends_the_job() {
+    for f in 0..=1 {
+        let mut world = World::new(&["a", "b", "c", "d", "e"], 1);
+        let job = world.submit(specification(f, 1));
+        let task = map(job, 0);
+        for (id, attempt) in world.runners(task) {
+            world.vote_right(id, attempt);
+            world.processes.remove(&id);
+            world.absent(id);
+        }
+        for contradictions in 0..=f {
+            assert!(!world.state(job).is_ended(), "{contradictions} of f = {f}");
+            let (id, attempt) = world.runners(task)[0];
+            world.vote(id, attempt, ballot(task, &format!("random {id}")));
+        }
+        let JobState::Failed(JobFailure::NotRunnable { task: at, reason }) = world.state(job) else {
+            panic!("{:?}", world.state(job))
+        };
+        assert!(at == task && reason.contains("another output than was agreed"), "{reason}");
+    }
+}
+
+#[test]
+fn what_one_report_has_checked_is_bounded() {
+    let mut world = World::new(&["a", "b", "c"], 1);
+    let job = world.submit(specification(1, 1));
+    let (liar, attempt) = world.runners(map(job, 0))[0];
+    let vote = world.vote_right(liar, attempt);
+    let proof = || Accusation::Evidence(Box::new(wrong_chunk(&world, liar)));
+    let behind = |first: Evidence, count: usize| {
+        let mut world = world.clone();
+        let mut accusations = vec![Accusation::Evidence(Box::new(first)); count];
+        accusations.push(proof());
+        assert_eq!(world.report((liar + 1) % 3, Vec::new(), accusations), Answer::Done);
+        world.blamed().contains_key(&liar)
+    };
+    let no_proof = Evidence::TwoVotes(vote.clone(), vote.clone());
+    assert!(behind(no_proof.clone(), 31), "at the bound");
+    assert!(!behind(no_proof, 32), "one above");
+    for unread in [
+        Evidence::Outvoted { vote: vote.clone(), majority: vec![vote.clone(); 9] },
+        Evidence::Complaints { vote: vote.clone(), reports: Vec::new() },
+        Evidence::Garbled { tracker: TrackerId::new(liar), request: Signed::seal_bytes(vec![9], &tracker_key(liar)) },
+    ] {
+        assert!(behind(unread, 500), "kinds that never count cost nothing");
+    }
+}
+
+#[test]
+fn a_list_of_more_segments_than_a_job_may_have_is_not_looked_at() {
+    let convicts = |count: usize| {
+        let mut world = World::new(&["a", "b", "c"], 1);
+        let job = world.submit(specification(1, 1));
+        let (liar, attempt) = world.runners(map(job, 0))[0];
+        let segments = vec![Segment { digest: Digest::of(b"right"), length: 5, records: 1 }; count];
+        let ballot = Ballot::Map { segments: segments_digest(&segments), counters: BTreeMap::new() };
+        let vote = world.sign(liar, attempt, ballot);
+        let subject = Subject::Segment { attempt, partition: 0 };
+        let served = served(&world, liar, subject, Some(&vote), Some((Digest::of(b"wrong"), 5)));
+        let evidence = Evidence::WrongSegment { vote, segments, served };
+        assert!(evidence.check(&world.cluster).is_ok());
+        world.accuse((liar + 1) % 3, Accusation::Evidence(Box::new(evidence)));
+        !world.blamed().is_empty()
+    };
+    assert!(convicts(limits::PARTITIONS_MAX as usize));
+    assert!(!convicts(limits::PARTITIONS_MAX as usize + 1));
+}
+
+#[test]
+fn the_convicted_are_not_heard_and_those_without_work_in_a_job_miss_nothing() {
+    let mut world = World::new(&["a", "b", "c", "d"], 1);
+    let job = world.submit(specification(1, 1));
+    let voters = world.runners(map(job, 0));
+    for (id, attempt) in &voters {
+        world.vote_right(*id, *attempt);
+    }
+    let stranger = 3;
+    assert!(world.running(stranger).is_empty(), "it has no part in the job");
+    for (id, attempt) in &voters {
+        world.accuse(stranger, Accusation::Unreachable { about: TrackerId::new(*id), attempt: *attempt });
+    }
+    assert!(world.runners(map(job, 0)).is_empty(), "nothing is made again on its word");
+    let proof = wrong_chunk(&world, stranger);
+    world.accuse(0, Accusation::Evidence(Box::new(proof)));
+    let proof = wrong_chunk(&world, 0);
+    world.accuse(stranger, Accusation::Evidence(Box::new(proof.clone())));
+    assert_eq!(world.blamed(), BTreeMap::from([(stranger, Blame::Convicted)]));
+    world.accuse(1, Accusation::Evidence(Box::new(proof)));
+    assert_eq!(world.blamed().len(), 2, "another brings the same");
 }
 
 #[test]

@@ -170,6 +170,40 @@ fn a_copy_started_later_and_done_sooner_ends_the_patience_with_an_older_one() {
 }
 
 #[test]
+fn after_an_outage_those_who_were_in_time_are_heard_first() {
+    for f in 0..=1 {
+        let mut world = World::new(&["a", "b", "c"], 1);
+        let job = world.submit(specification(f, 1));
+        let task = map(job, 0);
+        let runners = world.runners(task);
+        // Nobody ordered anything for a minute: the votes waited.
+        world.now += 60_000;
+        for (id, attempt) in runners {
+            world.vote_right(id, attempt);
+        }
+        assert_eq!(world.seen[&job].len(), 1, "f = {f}");
+        assert!(world.trackers().iter().all(|view| view.overdue == 0));
+        world.pass(TIMEOUT - 1);
+        assert!(world.trackers().iter().all(|view| view.overdue == 0));
+        world.pass(1);
+        assert!(world.trackers().iter().any(|view| view.overdue > 0), "their clocks run again");
+        world.work();
+        world.assert_right(job, "/out", 1);
+    }
+}
+
+#[test]
+fn a_deadline_missed_by_little_is_no_outage() {
+    let overdue = |ms| {
+        let mut world = World::new(&["a", "b", "c"], 1);
+        world.submit(specification(1, 1));
+        world.pass(ms);
+        world.trackers().iter().map(|view| view.overdue).sum::<u64>()
+    };
+    assert_eq!((overdue(TIMEOUT + 5000), overdue(TIMEOUT + 5001)), (2, 0));
+}
+
+#[test]
 fn who_was_late_last_gets_work_last() {
     let mut world = World::new(&["a", "b", "c"], 1);
     let job = world.submit(specification(1, 1));

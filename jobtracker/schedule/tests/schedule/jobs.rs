@@ -2,8 +2,9 @@
 
 use crate::world::*;
 use quorate_protocol::{
+    canonical,
     command::{AttemptReport, Command, Refusal, Registration, Sender},
-    digest::Digest,
+    digest::{ChunkId, Digest},
     ids::{AttemptId, JobId, ReplicaId, TrackerId},
     job::{Program, Specification},
     limits,
@@ -145,6 +146,114 @@ fn folders_are_inputs_in_the_order_of_their_paths() {
     let names: Vec<_> = plan.files.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(names, ["/in", "/dir/a/x", "/dir/b"]);
     assert_eq!((plan.maps, plan.digest), (4, world.digests[&job]));
+}
+
+#[test]
+fn a_vote_names_the_job_its_input_and_its_time() {
+    let digest = |change: &dyn Fn(&mut World)| {
+        let mut world = World::new(&["a", "b", "c"], 1);
+        change(&mut world);
+        let job = world.submit(specification(1, 1));
+        world.digests[&job]
+    };
+    let plain = digest(&|_| {});
+    assert_eq!(plain, digest(&|_| {}));
+    assert_ne!(plain, digest(&|world| world.pass(1)), "another life of the cluster");
+    let other_input = digest(&|world| {
+        world.order(Command::Remove { path: path("/in"), recursive: false });
+        world.create("/in", file("other", 1, &[0]));
+    });
+    assert_ne!(plain, other_input);
+    let moved = digest(&|world| {
+        world.order(Command::Remove { path: path("/in"), recursive: false });
+        world.create("/in", file("in", 1, &[1, 2]));
+    });
+    assert_eq!(plain, moved, "where the copies are is no part of it");
+
+    let mut world = World::new(&["a", "b", "c"], 1);
+    let job = world.submit(specification(1, 1));
+    let (id, attempt) = world.runners(map(job, 0))[0];
+    let right = world.digests.insert(job, canonical::digest(&specification(1, 1))).expect("submitted");
+    world.vote_right(id, attempt);
+    assert!(world.votes(attempt.task).is_empty(), "the specification alone is not the job");
+    world.digests.insert(job, right);
+    world.vote_right(id, attempt);
+    assert_eq!(world.votes(attempt.task).len(), 1);
+}
+
+#[test]
+fn a_server_learns_which_of_its_chunks_nobody_has() {
+    let mut world = World::empty(&["a", "b", "c"], 0);
+    (0..3).for_each(|id| world.register_for(id, 1, "x86_64-linux"));
+    world.create("/in", file("in", 2, &[0]));
+    let chunks = |name: &str, count| file(name, count, &[0]).manifest.chunks.into_iter().map(|(id, _)| id);
+    let all: Vec<ChunkId> = chunks("in", 2).chain(chunks("program", 1)).chain(chunks("nothing", 1)).collect();
+    let unreferenced = |world: &World, server| {
+        let question = Question::Unreferenced(TrackerId::new(server), all.clone());
+        let Answer::Chunks(chunks) = world.scheduler.ask(&question) else { panic!() };
+        chunks
+    };
+    assert_eq!((unreferenced(&world, 0), unreferenced(&world, 1)), (all[2..].to_vec(), all.clone()));
+    let mut job = specification(1, 1);
+    job.program = binary("x86_64-linux");
+    let job = world.submit(job);
+    assert_eq!(unreferenced(&world, 0), all[3..], "a live job's program is needed");
+    world.work();
+    world.assert_right(job, "/out", 1);
+    assert_eq!(unreferenced(&world, 0), all[2..]);
+    world.order(Command::Remove { path: path("/in"), recursive: false });
+    assert_eq!(unreferenced(&world, 0), all);
+}
+
+/// A job of f = 1 that waits for a third domain, and whose reducers hold every reduce slot.
+fn waiting_with_all_slots(world: &mut World) -> JobId {
+    world.absent(2);
+    let job = world.submit(specification(1, 1));
+    let runners = world.runners(map(job, 0));
+    world.vote(runners[0].0, runners[0].1, ballot(map(job, 0), "lie"));
+    world.vote_right(runners[1].0, runners[1].1);
+    assert!(matches!(world.state(job), JobState::Waiting(_)));
+    assert_eq!(world.runners(reduce(job, 0)).len(), 2);
+    job
+}
+
+#[test]
+fn a_job_that_waits_gives_its_reduce_slots_to_one_that_can_finish() {
+    let mut world = World::new(&["a", "b", "c"], 1);
+    let waiting = waiting_with_all_slots(&mut world);
+    let mut others = Vec::new();
+    for name in ["/second", "/third"] {
+        let mut next = specification(1, 2);
+        next.output = path(name);
+        others.push((name, world.submit(next)));
+    }
+    assert_eq!(world.runners(reduce(waiting, 0)).len(), 2, "nobody else could use them yet");
+    world.work();
+    for (name, job) in others {
+        world.assert_right(job, name, 2);
+    }
+    assert!(world.runners(reduce(waiting, 0)).is_empty(), "it gets them again when it can use them");
+    world.register(2, 1);
+    world.work();
+    world.assert_right(waiting, "/out", 1);
+    assert_eq!(world.job(waiting).attempts, 3 + 4, "taken back once");
+    assert_eq!(world.blamed().len(), 1, "the one who lied, and nobody for a slot");
+}
+
+#[test]
+fn a_vote_of_an_attempt_that_was_taken_back_is_not_counted() {
+    let mut world = World::new(&["a", "b", "c"], 1);
+    let waiting = waiting_with_all_slots(&mut world);
+    let (id, attempt) = world.runners(reduce(waiting, 0))[0];
+    let mut next = specification(0, 1);
+    next.output = path("/next");
+    let next = world.submit(next);
+    let (mapper, its_map) = world.runners(map(next, 0))[0];
+    world.vote_right(mapper, its_map);
+    assert!(!world.running(id).contains(&attempt), "cancelled");
+    world.vote_right(id, attempt);
+    assert!(world.votes(attempt.task).is_empty());
+    assert_eq!(world.tracker(id).reduce_slots.0, u16::from(ids(&world.runners(reduce(next, 0))).contains(&id)));
 }
 
 #[test]

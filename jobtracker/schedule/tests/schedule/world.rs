@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) processes: BTreeMap<u32, Process>,
     /// Every map verdict that was ever seen, by job.
     pub(crate) seen: BTreeMap<JobId, Vec<MapVerdict>>,
-    /// Digests of the jobs' specifications.
+    /// What votes name the jobs by.
     pub(crate) digests: BTreeMap<JobId, Digest>,
     pub(crate) fs: BTreeMap<JobId, u32>,
 }
@@ -171,12 +171,12 @@ impl World {
         assert_eq!(self.order(Command::CreateFiles(vec![(path(name), file)])), Answer::Done);
     }
     pub(crate) fn submit(&mut self, specification: Specification) -> JobId {
-        let digest = quorate_protocol::canonical::digest(&specification);
         let f = specification.f;
         match self.order(Command::SubmitJob(Box::new(specification))) {
             Answer::Submitted(job) => {
                 self.seen.insert(job, Vec::new());
-                self.digests.insert(job, digest);
+                let Answer::Plan(plan) = self.scheduler.ask(&Question::Plan(job)) else { panic!("it lives") };
+                self.digests.insert(job, plan.digest);
                 self.fs.insert(job, f);
                 self.watch_verdicts();
                 job
