@@ -30,6 +30,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long to wait before an output that could not be published is tried again.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
+/// How often it is tried. After that it stays staged, from where it is read all the same.
+const PUBLISH_TRIES: u32 = 12;
 /// How long the bytes of an undecidable task are kept, to find the first record that differs.
 const KEEP_DIFFERING: Duration = Duration::from_secs(600);
 
@@ -203,12 +205,17 @@ impl Worker {
         threads.close();
         threads.wait().await;
         for attempt in publish {
-            while let Err(error) = self.store.publish(*attempt).await {
-                tracing::error!(%attempt, %error, "an output that became a file could not be published; trying again");
+            for _ in 0..PUBLISH_TRIES {
+                match self.store.publish(*attempt).await {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::error!(%attempt, %error, "an output that became a file is not published yet")
+                    }
+                }
                 tokio::time::sleep(PUBLISH_RETRY).await;
             }
         }
-        let worker = Arc::clone(self);
+        let (worker, publish) = (Arc::clone(self), publish.to_vec());
         let drop_it = async move {
             if keep {
                 tokio::select! {
@@ -216,7 +223,8 @@ impl Worker {
                     () = worker.stop.cancelled() => return,
                 }
             }
-            for attempt in worker.store.staged().into_iter().filter(|attempt| attempt.task.job == job) {
+            let unwanted = |attempt: &AttemptId| attempt.task.job == job && !publish.contains(attempt);
+            for attempt in worker.store.staged().into_iter().filter(unwanted) {
                 if let Err(error) = worker.store.discard(attempt).await {
                     tracing::warn!(%attempt, %error, "an unpublished output is left behind");
                 }

@@ -153,7 +153,7 @@ impl std::borrow::Borrow<str> for Path {
     }
 }
 
-/// The servers' part of storing a chunk: who may put what where. Signed by a client or tracker of the cluster.
+/// The servers' part of storing a chunk: who may put what where. Signed by a client of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PutPermit {
     /// The cluster.
