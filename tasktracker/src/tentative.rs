@@ -5,7 +5,7 @@
 //! work when the votes turn out otherwise. Two deviations, both toward less work: only the partition's own segment counts,
 //! not the whole map output, and a segment that no run has consumed is replaced without a restart.
 //!
-//! Invariants, asserted in [`Tentative::check`]:
+//! Invariants, asserted in debug builds after each step:
 //! * **TR-1** a run starts only when every map task has a held segment;
 //! * **TR-2** [`Action::Vote`] is emitted only when every held segment equals the agreed one: no vote on unverified input;
 //! * **TR-3** a result counts only for the segments that its own run was started with.
