@@ -193,6 +193,7 @@ impl Job {
             limit: None,
             alarm,
             is_rerun,
+            was_overdue: false,
             is_complained: false,
             state: AttemptState::Running,
         });

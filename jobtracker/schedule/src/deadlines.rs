@@ -105,6 +105,7 @@ impl Job {
         let now = workforce.now;
         if let Some(attempt) = self.attempt_mut(id) {
             attempt.state = AttemptState::Overdue { since: now };
+            attempt.was_overdue = true;
         }
         self.set_alarm(workforce, id, now.after(GRACE_TIMEOUTS * timeout));
         self.refresh(id.task);

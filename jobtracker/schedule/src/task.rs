@@ -77,6 +77,8 @@ pub(crate) struct Attempt {
     pub(crate) limit: Option<OrderedTime>,
     /// When it must next be looked at, while it runs.
     pub(crate) alarm: OrderedTime,
+    /// Whether it ever was overdue: people are told, whatever came after.
+    pub(crate) was_overdue: bool,
     /// Whether it only brings back the bytes of an agreed task.
     pub(crate) is_rerun: bool,
     /// Whether a reader complained about its bytes.
@@ -271,6 +273,7 @@ impl Task {
             }
             AttemptState::Lost(reason) | AttemptState::Declined(reason) => Standing::Lost(reason.clone()),
             AttemptState::Withdrawn => Standing::Lost("another job could use its slot".to_owned()),
+            AttemptState::Cancelled if attempt.was_overdue => Standing::Overdue,
             AttemptState::Cancelled => Standing::Cancelled,
         }
     }

@@ -25,6 +25,7 @@ fn a_silent_tracker_is_overdue_and_replaced_in_a_new_domain() {
     world.work_without(&[silent]);
     assert_eq!(world.seen[&job].len(), 1);
     assert!(world.running(silent).iter().all(|attempt| attempt.task != task), "cancelled");
+    assert!(world.standings(job, task).contains(&(silent, Standing::Overdue)), "and still told to have been overdue");
     while world.state(job) == JobState::Running {
         world.pass(TIMEOUT);
         world.work_without(&[silent]);
