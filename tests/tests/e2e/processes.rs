@@ -17,9 +17,17 @@ async fn counts(f: &str, liars: &[(TrackerId, Kind)]) {
     cluster.put(&text, "/in/plays").await;
     let mut arguments = ARGUMENTS.to_vec();
     arguments.extend(["--f", f]);
-    let view = cluster.ended(cluster.submit_wordcount(&arguments).await).await;
-    succeeded(&view);
-    assert_eq!(merged(&cluster.read_all("/out").await), counted_by_coreutils(&text));
+    // A replay needs an earlier job: in its first one that liar has nothing to say again.
+    let jobs = if liars.iter().any(|(_, kind)| *kind == Kind::Replay) { 2 } else { 1 };
+    for job in 1..=jobs {
+        let view = cluster.ended(cluster.submit_wordcount(&arguments).await).await;
+        succeeded(&view);
+        assert_eq!(merged(&cluster.read_all("/out").await), counted_by_coreutils(&text));
+        if job < jobs {
+            let out = quorate_protocol::file::Path::parse("/out").expect("a path");
+            cluster.client().remove(out, true).await.expect("removed");
+        }
+    }
     // A lie need not show in one short job; what is blamed must be the guilty one.
     let blamed = cluster.client().trackers().await.expect("trackers");
     for tracker in blamed.iter().filter(|tracker| tracker.evidence > 0) {
