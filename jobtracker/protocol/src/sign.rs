@@ -141,10 +141,7 @@ impl<T: Statement> Signed<T> {
     /// Signs bytes that may be no statement at all. Honest code has no use for it; a liar has.
     pub fn seal_bytes(bytes: Vec<u8>, key: &SecretKey) -> Self {
         let signature = key.0.sign(&message(T::CONTEXT, &bytes)).to_bytes();
-        let (mut r, mut s) = ([0; 32], [0; 32]);
-        r.copy_from_slice(&signature[..32]);
-        s.copy_from_slice(&signature[32..]);
-        Self { bytes, signature: (r, s), of: PhantomData }
+        Self::from_parts(bytes, &signature)
     }
 
     /// Checks that `key` signed exactly these bytes, without reading them.
@@ -154,10 +151,7 @@ impl<T: Statement> Signed<T> {
     pub fn verify_signature(&self, key: &PublicKey) -> Result<(), Rejection> {
         let wrong = || Rejection::Signature(*key);
         let verifying = ed25519_dalek::VerifyingKey::from_bytes(&key.0).map_err(|_| wrong())?;
-        let mut signature = [0; 64];
-        signature[..32].copy_from_slice(&self.signature.0);
-        signature[32..].copy_from_slice(&self.signature.1);
-        let signature = ed25519_dalek::Signature::from_bytes(&signature);
+        let signature = ed25519_dalek::Signature::from_bytes(&self.signature());
         verifying.verify_strict(&message(T::CONTEXT, &self.bytes), &signature).map_err(|_| wrong())
     }
 
@@ -176,6 +170,22 @@ impl<T: Statement> Signed<T> {
     /// [`DecodeError`] when the bytes are not the statement.
     pub fn peek(&self) -> Result<T, DecodeError> {
         canonical::decode(&self.bytes, T::BYTES_MAX)
+    }
+
+    /// The signature alone: R and s of Ed25519. For whoever knows the bytes without being told.
+    pub fn signature(&self) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&self.signature.0);
+        signature[32..].copy_from_slice(&self.signature.1);
+        signature
+    }
+
+    /// Joins bytes and a signature that came apart. Nothing is known of them until they are verified.
+    pub fn from_parts(bytes: Vec<u8>, signature: &[u8; 64]) -> Self {
+        let (mut r, mut s) = ([0; 32], [0; 32]);
+        r.copy_from_slice(&signature[..32]);
+        s.copy_from_slice(&signature[32..]);
+        Self { bytes, signature: (r, s), of: PhantomData }
     }
 
     /// The signed bytes.

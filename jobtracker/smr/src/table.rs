@@ -1,0 +1,81 @@
+//! The client table [SMR-16]: each request is executed once, however often it is sent.
+//!
+//! A session is one process of a client. It numbers its requests upwards and has one in flight, so its last number and
+//! the reply to it are all that must be kept. The table is bounded for each client: the session that has been quiet for
+//! the longest goes. Session numbers grow with time, so a session at or below one that went is refused: otherwise its
+//! recorded requests could be played back and executed a second time.
+
+use crate::types::{ClientId, History, Payload, RequestId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The sessions of all clients.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ClientTable {
+    clients: BTreeMap<ClientId, Book>,
+    /// Counts executed requests: the order of [`Session::used`].
+    executed: u64,
+}
+
+/// The sessions of one client.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Book {
+    sessions: BTreeMap<u64, Session>,
+    /// The largest session that was forgotten.
+    forgotten: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Session {
+    sequence: u64,
+    reply: Payload,
+    /// The batch that it was executed in.
+    history: History,
+    used: u64,
+}
+
+/// What is to be done with a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Turn {
+    /// It is new: execute it.
+    Execute,
+    /// It was executed, with this reply.
+    Executed(History, Payload),
+    /// It is older than one that was executed, and its reply is gone.
+    Stale,
+}
+
+impl ClientTable {
+    /// What is to be done with a request.
+    pub(crate) fn turn(&self, id: &RequestId) -> Turn {
+        let Some(book) = self.clients.get(&id.client) else { return Turn::Execute };
+        match book.sessions.get(&id.session) {
+            Some(kept) if id.sequence > kept.sequence => Turn::Execute,
+            Some(kept) if id.sequence == kept.sequence => Turn::Executed(kept.history, kept.reply.clone()),
+            Some(_) => Turn::Stale,
+            None if book.forgotten.is_some_and(|forgotten| id.session <= forgotten) => Turn::Stale,
+            None => Turn::Execute,
+        }
+    }
+
+    /// Keeps the reply to an executed request.
+    pub(crate) fn executed(&mut self, id: &RequestId, history: History, reply: Payload, sessions_max: usize) {
+        self.executed += 1;
+        let book = self.clients.entry(id.client).or_default();
+        book.sessions.insert(id.session, Session { sequence: id.sequence, reply, history, used: self.executed });
+        if book.sessions.len() > sessions_max {
+            book.forget_one();
+        }
+        assert!(book.sessions.len() <= sessions_max, "SMR-17: a client's sessions outgrew their bound");
+    }
+}
+
+impl Book {
+    fn forget_one(&mut self) {
+        let quietest = self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(session, _)| *session);
+        if let Some(session) = quietest {
+            self.sessions.remove(&session);
+            self.forgotten = self.forgotten.max(Some(session));
+        }
+    }
+}
