@@ -123,14 +123,20 @@ pub fn table(summaries: &[Summary]) -> String {
             ratio(*cpu_ratio),
         ]
     }));
+    markdown(&rows)
+}
+
+/// A table of Markdown that can be read as it is: heads first, all aligned to the right.
+pub fn markdown<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).fold(2, usize::max);
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    rows.insert(1, std::array::from_fn(|column| format!("{}:", "-".repeat(widths[column] - 1))));
-    let line = |row: &[String; 11]| {
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let rule = widths.map(|width| format!("{}:", "-".repeat(width - 1)));
+    let line = |row: &[String; COLUMNS]| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
         format!("| {} |\n", cells.join(" | "))
     };
-    rows.iter().map(line).collect()
+    let (heads, body) = rows.split_at(rows.len().min(1));
+    heads.iter().chain([&rule]).chain(body).map(line).collect()
 }
 
 #[cfg(test)]

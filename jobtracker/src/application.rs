@@ -1,53 +1,39 @@
-//! What every replica executes, command by command in the agreed order: the scheduler behind the client table.
+//! What every replica executes, request by request in the agreed order: the scheduler.
 //!
-//! Pure and deterministic: replicas that execute the same commands at the same ordered times hold the same bytes.
+//! Pure and deterministic: replicas that execute the same requests at the same ordered times hold the same bytes. That a
+//! request is executed once, and that it is authentic, is seen to before.
 
-use crate::sessions::{Sessions, Turn};
+use crate::door::ENVELOPE_BYTES_MAX;
 use quorate_protocol::{
     canonical,
     cluster::Cluster,
     command::{Command, Envelope, Refusal, Request, Sender},
-    digest::Digest,
     ids::{OrderedTime, TrackerId},
     query::{Answer, Question},
 };
 use quorate_schedule::Scheduler;
+use quorate_smr::{RequestId, StateMachine, Unreadable};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError},
+};
 
 /// The executed state.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Application {
-    /// [`Cluster::id`], computed once.
-    cluster: Digest,
-    /// The ordered time of the last command.
-    now: OrderedTime,
     scheduler: Scheduler,
-    sessions: Sessions,
     /// The incarnation that each tracker registered last.
     registered: BTreeMap<TrackerId, u64>,
 }
 
 impl Application {
     pub(crate) fn new(cluster: Cluster) -> Self {
-        Self {
-            cluster: cluster.id(),
-            now: OrderedTime::default(),
-            scheduler: Scheduler::new(cluster),
-            sessions: Sessions::default(),
-            registered: BTreeMap::new(),
-        }
+        Self { scheduler: Scheduler::new(cluster), registered: BTreeMap::new() }
     }
 
-    /// The ordered time of the last command.
-    pub(crate) fn now(&self) -> OrderedTime {
-        self.now
-    }
     pub(crate) fn scheduler(&self) -> &Scheduler {
         &self.scheduler
-    }
-    pub(crate) fn sessions(&self) -> &Sessions {
-        &self.sessions
     }
     /// The trackers that the scheduler takes for live, with the incarnation that registered.
     pub(crate) fn live(&self) -> BTreeMap<TrackerId, u64> {
@@ -55,44 +41,21 @@ impl Application {
         let live = trackers.into_iter().filter(|tracker| tracker.live);
         live.filter_map(|tracker| Some((tracker.id, *self.registered.get(&tracker.id)?))).collect()
     }
-    /// The state's one encoding, for snapshots and comparison.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        canonical::encode(self)
-    }
 
-    /// Executes the next command. Its signature was checked; what it says was not.
-    pub(crate) fn execute(&mut self, now: OrderedTime, envelope: &Envelope) -> Answer {
-        assert!(now >= self.now, "ordered time ran backwards");
-        self.now = now;
+    /// Executes the next request. The door let it in, so its signature and its addresses are right; what it says was not
+    /// looked at.
+    fn execute(&mut self, now: OrderedTime, bytes: &[u8]) -> Answer {
+        let garbled = || Answer::Refused(Refusal::Invalid("the signed bytes are not a request".to_owned()));
+        let Ok(envelope) = canonical::decode::<Envelope>(bytes, ENVELOPE_BYTES_MAX) else { return garbled() };
         let Ok(request) = envelope.request.peek() else {
             if let Sender::Tracker(tracker) = envelope.sender {
                 self.scheduler.garbled(tracker, &envelope.request);
             }
-            return Answer::Refused(Refusal::Invalid("the signed bytes are not a request".to_owned()));
+            return garbled();
         };
-        if let Some(answer) = self.settled(envelope.sender, &request) {
-            return answer;
-        }
         let answer = self.scheduler.apply(now, request.sender, &envelope.request, &request.command);
         self.note_registration(&request, &answer);
-        self.sessions.executed(request.sender, request.session, request.sequence, answer.clone());
         answer
-    }
-
-    /// The answer to a request that is not to be executed: wrongly addressed, or executed already.
-    pub(crate) fn settled(&self, sender: Sender, request: &Request) -> Option<Answer> {
-        let refused = |why: &str| Some(Answer::Refused(Refusal::NotAllowed(why.to_owned())));
-        if request.cluster != self.cluster {
-            return refused("the request is for another cluster");
-        }
-        if request.sender != sender {
-            return refused("the request is in another's name");
-        }
-        match self.sessions.turn(&request.sender, request.session, request.sequence) {
-            Turn::Execute => None,
-            Turn::Executed(answer) => Some(answer),
-            Turn::Stale => Some(Answer::Refused(Refusal::Stale)),
-        }
     }
 
     fn note_registration(&mut self, request: &Request, answer: &Answer) {
@@ -101,5 +64,106 @@ impl Application {
         {
             self.registered.insert(tracker, registration.incarnation);
         }
+    }
+}
+
+/// The executed state, shared between the thread that executes and those that read. Clones are the same state.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<RwLock<Application>>);
+
+impl Shared {
+    pub(crate) fn new(application: Application) -> Self {
+        Self(Arc::new(RwLock::new(application)))
+    }
+
+    /// Looks at the state, or gives the closure back while a request is being executed.
+    ///
+    /// A panic half-way through a request leaves a state that nobody may see: `None` then.
+    pub(crate) fn read_now<R, F: FnOnce(&Application) -> R>(&self, look: F) -> Result<Option<R>, F> {
+        match self.0.try_read() {
+            Ok(state) => Ok(Some(look(&state))),
+            Err(TryLockError::Poisoned(_)) => Ok(None),
+            Err(TryLockError::WouldBlock) => Err(look),
+        }
+    }
+
+    /// Looks at the state, and waits while a request is being executed.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Application) -> R) -> Option<R> {
+        self.0.read().ok().map(|state| look(&state))
+    }
+
+    fn own(&self) -> RwLockReadGuard<'_, Application> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Only the executing thread writes, and it ends when it panics.
+    fn write(&self) -> RwLockWriteGuard<'_, Application> {
+        self.0.write().expect("the executing thread panicked before")
+    }
+}
+
+impl StateMachine for Shared {
+    fn advance(&mut self, now: OrderedTime) {
+        self.write().scheduler.advance(now);
+    }
+    fn apply(&mut self, now: OrderedTime, _: &RequestId, request: &[u8]) -> Vec<u8> {
+        canonical::encode(&self.write().execute(now, request))
+    }
+    fn deadline(&self) -> Option<OrderedTime> {
+        self.own().scheduler.next_deadline()
+    }
+    fn snapshot(&self) -> Vec<u8> {
+        canonical::encode(&*self.own())
+    }
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
+        let state = postcard::from_bytes(snapshot).map_err(|error| Unreadable(error.to_string()))?;
+        *self.write() = state;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TRACKER, Who, cluster, create, envelope, register};
+    use quorate_protocol::{digest::Digest, sign::Signed};
+    use quorate_smr::ClientId;
+
+    const ID: RequestId = RequestId { client: ClientId(Digest::from_bytes([0; 32])), session: 1, sequence: 1 };
+
+    fn apply(state: &mut Shared, envelope: &Envelope) -> Answer {
+        let reply = state.apply(OrderedTime(5), &ID, &canonical::encode(envelope));
+        canonical::decode(&reply, 1 << 20).expect("an answer")
+    }
+
+    #[test]
+    fn a_snapshot_is_the_whole_state() {
+        let cluster = cluster("127.0.0.1:1");
+        let mut state = Shared::new(Application::new(cluster.clone()));
+        assert_eq!(apply(&mut state, &envelope(&cluster, Who::Client, 1, 1, create("/a"))), Answer::Done);
+        assert_eq!(apply(&mut state, &envelope(&cluster, Who::Tracker, 1, 1, register(7))), Answer::Done);
+        let snapshot = state.snapshot();
+        let mut other = Shared::new(Application::new(cluster));
+        assert_ne!(other.snapshot(), snapshot);
+        other.restore(&snapshot).expect("readable");
+        assert_eq!(other.snapshot(), snapshot);
+        assert_eq!(other.read(Application::live), Some([(TRACKER, 7)].into()));
+    }
+
+    #[test]
+    fn a_snapshot_that_cannot_be_read_changes_nothing() {
+        let mut state = Shared::new(Application::new(cluster("127.0.0.1:1")));
+        let before = state.snapshot();
+        assert!(state.restore(&[0xff; 40]).is_err());
+        assert_eq!(state.snapshot(), before);
+    }
+
+    #[test]
+    fn a_trackers_unreadable_request_is_kept_as_evidence() {
+        let mut state = Shared::new(Application::new(cluster("127.0.0.1:1")));
+        let request = Signed::seal_bytes(vec![0xff; 9], &crate::testing::key(Who::Tracker));
+        let answer = apply(&mut state, &Envelope { sender: Sender::Tracker(TRACKER), request });
+        assert!(matches!(answer, Answer::Refused(Refusal::Invalid(_))));
+        let evidence = state.read(|state| state.scheduler().ask(&Question::Evidence(TRACKER)));
+        assert!(matches!(evidence, Some(Answer::Evidence(pieces)) if pieces.len() == 1));
     }
 }

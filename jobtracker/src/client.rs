@@ -4,16 +4,23 @@
 //! that were asked. Commands carry a session and a sequence number and are executed once, so a command whose answer was
 //! lost is sent again as the same bytes until the client's patience ends. Streams reconnect by themselves and go on
 //! where they were.
+//!
+//! What f + 1 replicas executed, the client never forgets: no later answer is from before it, and a replica whose history
+//! is another one is not believed. When more than f replicas are such, the client fails with [`ClientError::Fork`].
 
 mod error;
 mod follow;
 mod link;
+mod memory;
+mod round;
 
 pub use error::ClientError;
 pub use follow::Following;
+pub use memory::Distrust;
 
-use futures::{StreamExt, stream::FuturesUnordered};
-use link::{Backoff, Call, Link};
+use futures::future::join_all;
+use link::{Asked, Checked, Link, history};
+use memory::Memory;
 use quorate_protocol::{
     canonical,
     cluster::Cluster,
@@ -21,13 +28,14 @@ use quorate_protocol::{
     digest::Digest,
     evidence::Evidence,
     file::{File, Path},
-    ids::{JobId, TaskId, TrackerId},
+    ids::{JobId, ReplicaId, TaskId, TrackerId},
     job::{Directive, JobPlan, MapVerdict, Specification},
     limits,
-    query::{Answer, Entry, JobSummary, JobView, Question, TrackerView, question_digest},
+    query::{Answer, Entry, JobSummary, JobView, Question, ReplicaView, TrackerView},
     sign::{SecretKey, Signed},
     vote::Vote,
 };
+use round::Round;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -36,6 +44,8 @@ use tokio::{sync::Mutex, time::Instant};
 
 /// How long a client tries before it says that the job tracker is not there.
 const PATIENCE_DEFAULT: Duration = Duration::from_secs(30);
+/// How long a replica may take to say how it stands.
+pub const STATUS_PATIENCE: Duration = Duration::from_secs(3);
 /// Patience beyond this is cut, so that a deadline never overflows.
 const PATIENCE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -56,6 +66,7 @@ struct Shared {
     /// first and calls the earlier one stale.
     numbers: Mutex<Numbers>,
     links: Vec<Arc<Link>>,
+    memory: Memory,
 }
 
 /// The numbers of the last command.
@@ -89,7 +100,8 @@ impl Client {
         let id = cluster.id();
         let links = cluster.replicas.iter().map(|member| Arc::new(Link::new(member.clone(), id))).collect();
         let numbers = Mutex::new(Numbers { session: None, sequence: 0 });
-        let shared = Shared { cluster, id, sender, key, numbers, links };
+        let memory = Memory::new(Arc::clone(&cluster));
+        let shared = Shared { cluster, id, sender, key, numbers, links, memory };
         Self { shared: Arc::new(shared), patience: PATIENCE_DEFAULT }
     }
 
@@ -125,11 +137,13 @@ impl Client {
         let Shared { id, sender, key, .. } = &*self.shared;
         let session = *numbers.session.get_or_insert_with(new_session);
         let sequence = numbers.sequence;
-        let request = Request { cluster: *id, sender: *sender, session, sequence, command };
+        let anchor = self.shared.memory.anchor();
+        let seen = history(anchor.as_ref());
+        let request = Request { cluster: *id, sender: *sender, session, sequence, seen, command };
         let encoded = canonical::encode(&request);
         within(encoded.len(), limits::COMMAND_BYTES_MAX)?;
         let envelope = Envelope { sender: *sender, request: Signed::seal_bytes(encoded, key) };
-        let result = self.agreed(Call::Submit, canonical::encode(&envelope)).await;
+        let result = self.agreed(Asked::command(canonical::encode(&envelope), anchor)).await;
         if let Err(ClientError::Refused(Refusal::Stale)) = result {
             // The replicas have forgotten this session for newer ones. Whether the command was executed before that is
             // the caller's to find out; the next one starts afresh.
@@ -145,7 +159,28 @@ impl Client {
     pub async fn ask(&self, question: Question) -> Result<Answer, ClientError> {
         let bytes = canonical::encode(&question);
         within(bytes.len(), limits::QUERY_BYTES_MAX)?;
-        self.agreed(Call::Ask, bytes).await
+        self.agreed(Asked::question(bytes, self.shared.memory.anchor())).await
+    }
+
+    /// Asks each replica how it stands. Each answer is that replica's word alone; one that does not answer within
+    /// [`STATUS_PATIENCE`] counts as not there.
+    pub async fn replicas(&self) -> Vec<(ReplicaId, Result<ReplicaView, ClientError>)> {
+        let asked = Asked::question(canonical::encode(&Question::Replica), None);
+        let deadline = Instant::now() + self.patience.min(STATUS_PATIENCE);
+        let views = self.shared.links.iter().map(|link| async {
+            let view = match link.call(&asked, &self.shared.memory, deadline).await {
+                Ok(Checked { answer: Answer::Replica(view), .. }) => Ok(*view),
+                Ok(_) => Err(ClientError::WrongKind { expected: "Replica" }),
+                Err(error) => Err(error),
+            };
+            (link.replica(), view)
+        });
+        join_all(views).await
+    }
+
+    /// Replicas some of whose replies were not believed, by this client and its clones.
+    pub fn distrusted(&self) -> Vec<Distrust> {
+        self.shared.memory.distrusted()
     }
 
     /// Follows the directives for a tracker, whose client this is, from a number on. The stream ends only with an error.
@@ -159,55 +194,14 @@ impl Client {
         follow::verdicts(&self.shared, job, from)
     }
 
-    /// Calls all replicas until a quorum gave the same answer. Replicas that execute at different speeds may answer a
-    /// question differently for a moment: then all are asked again.
-    async fn agreed(&self, call: Call, bytes: Vec<u8>) -> Result<Answer, ClientError> {
-        let deadline = Instant::now() + self.patience;
-        let to = question_digest(&bytes);
-        let mut backoff = Backoff::default();
-        loop {
-            match self.round(call, &bytes, to, deadline).await {
-                Err(ClientError::Disagreement) if backoff.wait_until(deadline).await => {}
-                Ok(Answer::Refused(refusal)) => return Err(ClientError::Refused(refusal)),
-                result => return result,
-            }
+    /// Calls all replicas until f + 1 gave the same answer.
+    async fn agreed(&self, asked: Asked) -> Result<Answer, ClientError> {
+        if let Some(fork) = self.shared.memory.fork() {
+            return Err(fork);
         }
-    }
-
-    async fn round(&self, call: Call, bytes: &[u8], to: Digest, deadline: Instant) -> Result<Answer, ClientError> {
-        let links = &self.shared.links;
-        let mut calls: FuturesUnordered<_> = links.iter().map(|link| link.call(call, bytes, to, deadline)).collect();
-        let mut answers: Vec<(Answer, usize)> = Vec::new();
-        let mut failed = 0;
-        while let Some(result) = calls.next().await {
-            match result {
-                Ok(answer) => {
-                    if count(&mut answers, &answer) >= self.shared.quorum() {
-                        return Ok(answer);
-                    }
-                }
-                Err(error) => {
-                    failed += 1;
-                    if failed + self.shared.quorum() > links.len() {
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        Err(ClientError::Disagreement)
-    }
-}
-
-/// How many replicas gave this answer, the one at hand included.
-fn count(answers: &mut Vec<(Answer, usize)>, answer: &Answer) -> usize {
-    match answers.iter_mut().find(|(seen, _)| seen == answer) {
-        Some((_, times)) => {
-            *times += 1;
-            *times
-        }
-        None => {
-            answers.push((answer.clone(), 1));
-            1
+        match Round::new(&self.shared, &asked, Instant::now() + self.patience).agreed().await? {
+            Answer::Refused(refusal) => Err(ClientError::Refused(refusal)),
+            answer => Ok(answer),
         }
     }
 }

@@ -1,18 +1,30 @@
-//! The door: who may come in. Nothing is ordered before its sender is known and its signature checked.
+//! The door: who may come in. Nothing is ordered before its sender is known, its signature checked, and its addresses
+//! right.
+//!
+//! A request comes to each replica twice: from its sender, and in the primary's batch. What was let in a moment ago is
+//! remembered by its digest, so that the second time costs a digest instead of a signature.
 
-use crate::order::ENVELOPE_EXTRA_BYTES_MAX;
 use quorate_protocol::{
     canonical::{self, DecodeError},
     cluster::Cluster,
-    command::{Envelope, FollowDirectives, Sender},
+    command::{Envelope, FollowDirectives, History, Request, Sender},
     digest::Digest,
     limits::COMMAND_BYTES_MAX,
     sign::{PublicKey, Rejection, Signed},
 };
+use quorate_smr::{ClientId, RequestId};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tonic::Status;
 
+/// An envelope's bytes beside those of its request.
+const ENVELOPE_EXTRA_BYTES_MAX: usize = 256;
 /// The longest encoded envelope.
 pub(crate) const ENVELOPE_BYTES_MAX: usize = COMMAND_BYTES_MAX + ENVELOPE_EXTRA_BYTES_MAX;
+/// Requests that are remembered: at least so many, and at most twice as many.
+const REMEMBERED_MIN: usize = 8192;
 
 /// Why an envelope is not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +35,8 @@ pub(crate) enum Refused {
     Stranger(String),
     #[error("it is for another cluster")]
     Elsewhere,
+    #[error("it is in another's name than the one that signed it")]
+    Borrowed,
     #[error(transparent)]
     Forged(#[from] Rejection),
 }
@@ -31,85 +45,110 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match &refused {
             Refused::Malformed(_) => Status::invalid_argument(refused.to_string()),
-            Refused::Stranger(_) | Refused::Elsewhere => Status::permission_denied(refused.to_string()),
+            Refused::Stranger(_) | Refused::Elsewhere | Refused::Borrowed => {
+                Status::permission_denied(refused.to_string())
+            }
             Refused::Forged(_) => Status::unauthenticated(refused.to_string()),
         }
     }
 }
 
-/// Reads an envelope and checks that its sender belongs to the cluster and signed it. The request inside stays unread.
-pub(crate) fn admit(cluster: &Cluster, bytes: &[u8]) -> Result<Envelope, Refused> {
-    let envelope: Envelope = canonical::decode(bytes, ENVELOPE_BYTES_MAX)?;
-    envelope.request.verify_signature(&key_of(cluster, envelope.sender)?)?;
-    Ok(envelope)
+/// A request that was let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) id: RequestId,
+    /// What its sender has seen.
+    pub(crate) seen: Option<History>,
 }
 
-/// Reads a tracker's wish to follow its directives, and checks that it is the tracker's own.
-pub(crate) fn admit_follower(cluster: &Cluster, id: Digest, bytes: &[u8]) -> Result<FollowDirectives, Refused> {
-    let signed = Signed::<FollowDirectives>::from_wire(bytes)?;
-    let wanted = signed.peek()?;
-    signed.verify_signature(&key_of(cluster, Sender::Tracker(wanted.tracker))?)?;
-    if wanted.cluster == id { Ok(wanted) } else { Err(Refused::Elsewhere) }
+/// The door of one replica.
+pub(crate) struct Door {
+    cluster: Arc<Cluster>,
+    /// [`Cluster::id`], computed once.
+    id: Digest,
+    recent: Mutex<Recent>,
 }
 
-fn key_of(cluster: &Cluster, sender: Sender) -> Result<PublicKey, Refused> {
-    let (key, name) = match sender {
-        Sender::Client(key) => (cluster.clients.contains(&key).then_some(key), format!("the client key {key}")),
-        Sender::Tracker(tracker) => (cluster.tracker(tracker).map(|member| member.key), tracker.to_string()),
-        Sender::Replica(replica) => (cluster.replica(replica).map(|member| member.key), replica.to_string()),
-    };
-    key.ok_or(Refused::Stranger(name))
+/// What was let in lately: two generations, of which the older one goes when the younger one is full.
+#[derive(Default)]
+struct Recent {
+    young: HashMap<Digest, Admitted>,
+    old: HashMap<Digest, Admitted>,
+}
+
+impl Recent {
+    fn insert(&mut self, digest: Digest, admitted: Admitted) {
+        if self.young.len() >= REMEMBERED_MIN {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(digest, admitted);
+    }
+    fn get(&self, digest: &Digest) -> Option<Admitted> {
+        self.young.get(digest).or_else(|| self.old.get(digest)).copied()
+    }
+}
+
+impl Door {
+    pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
+        Self { id: cluster.id(), cluster, recent: Mutex::default() }
+    }
+
+    /// Checks an encoded envelope. Depends on its bytes and the configuration only, so every replica says the same.
+    pub(crate) fn admit(&self, bytes: &[u8]) -> Result<Admitted, Refused> {
+        let digest = Digest::of(bytes);
+        let remembered = self.recent.lock().unwrap_or_else(PoisonError::into_inner).get(&digest);
+        if let Some(admitted) = remembered {
+            return Ok(admitted);
+        }
+        let admitted = self.check(bytes)?;
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, admitted);
+        Ok(admitted)
+    }
+
+    fn check(&self, bytes: &[u8]) -> Result<Admitted, Refused> {
+        let Envelope { sender, request } = canonical::decode(bytes, ENVELOPE_BYTES_MAX)?;
+        request.verify_signature(&self.key_of(sender)?)?;
+        match (request.peek(), sender) {
+            (Ok(request), _) => self.addressed(sender, &request),
+            // A tracker's unreadable request is evidence against it: it is executed, once for each tracker.
+            (Err(_), Sender::Tracker(_)) => {
+                let client = ClientId(canonical::digest(&("garbled", sender)));
+                Ok(Admitted { id: RequestId { client, session: 1, sequence: 1 }, seen: None })
+            }
+            (Err(error), Sender::Client(_) | Sender::Replica(_)) => Err(error.into()),
+        }
+    }
+
+    fn addressed(&self, sender: Sender, request: &Request) -> Result<Admitted, Refused> {
+        if request.cluster != self.id {
+            return Err(Refused::Elsewhere);
+        }
+        if request.sender != sender {
+            return Err(Refused::Borrowed);
+        }
+        let client = ClientId(canonical::digest(&sender));
+        let Request { session, sequence, seen, .. } = *request;
+        Ok(Admitted { id: RequestId { client, session, sequence }, seen })
+    }
+
+    /// Reads a tracker's wish to follow its directives, and checks that it is the tracker's own.
+    pub(crate) fn admit_follower(&self, bytes: &[u8]) -> Result<FollowDirectives, Refused> {
+        let signed = Signed::<FollowDirectives>::from_wire(bytes)?;
+        let wanted = signed.peek()?;
+        signed.verify_signature(&self.key_of(Sender::Tracker(wanted.tracker))?)?;
+        if wanted.cluster == self.id { Ok(wanted) } else { Err(Refused::Elsewhere) }
+    }
+
+    fn key_of(&self, sender: Sender) -> Result<PublicKey, Refused> {
+        let cluster = &self.cluster;
+        let (key, name) = match sender {
+            Sender::Client(key) => (cluster.clients.contains(&key).then_some(key), format!("the client key {key}")),
+            Sender::Tracker(tracker) => (cluster.tracker(tracker).map(|member| member.key), tracker.to_string()),
+            Sender::Replica(replica) => (cluster.replica(replica).map(|member| member.key), replica.to_string()),
+        };
+        key.ok_or(Refused::Stranger(name))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{TRACKER, Who, cluster, envelope, key};
-    use quorate_protocol::command::{Command, Request};
-
-    #[test]
-    fn members_come_in_and_strangers_and_forgers_do_not() {
-        let cluster = cluster("127.0.0.1:1");
-        let admit = |envelope: &Envelope| admit(&cluster, &canonical::encode(envelope)).map(|_| ());
-        assert_eq!(admit(&envelope(&cluster, Who::Client, 1, 1, Command::Tick)), Ok(()));
-        assert_eq!(admit(&envelope(&cluster, Who::Tracker, 1, 1, Command::Tick)), Ok(()));
-        let stranger = envelope(&cluster, Who::Stranger, 1, 1, Command::Tick);
-        assert!(matches!(admit(&stranger), Err(Refused::Stranger(_))));
-        let claimed = Envelope { sender: envelope(&cluster, Who::Tracker, 1, 1, Command::Tick).sender, ..stranger };
-        assert!(matches!(admit(&claimed), Err(Refused::Forged(_))));
-    }
-
-    #[test]
-    fn only_a_tracker_itself_follows_its_directives() {
-        let cluster = cluster("127.0.0.1:1");
-        let wanted = FollowDirectives { cluster: cluster.id(), tracker: TRACKER, incarnation: 3, from: 4 };
-        let admit = |wanted: &FollowDirectives, who| {
-            admit_follower(&cluster, cluster.id(), &Signed::seal(wanted, &key(who)).to_wire())
-        };
-        assert_eq!(admit(&wanted, Who::Tracker), Ok(wanted.clone()));
-        for who in [Who::Client, Who::Replica, Who::Stranger] {
-            assert!(matches!(admit(&wanted, who), Err(Refused::Forged(_))));
-        }
-        let elsewhere = FollowDirectives { cluster: Digest::of(b"elsewhere"), ..wanted.clone() };
-        assert_eq!(admit(&elsewhere, Who::Tracker), Err(Refused::Elsewhere));
-        let stranger = FollowDirectives { tracker: quorate_protocol::ids::TrackerId::new(99), ..wanted };
-        assert!(matches!(admit(&stranger, Who::Tracker), Err(Refused::Stranger(_))));
-        assert!(matches!(admit_follower(&cluster, cluster.id(), &[7; 9]), Err(Refused::Malformed(_))));
-        assert!(matches!(admit_follower(&cluster, cluster.id(), &[7; 1000]), Err(Refused::Malformed(_))));
-    }
-
-    #[test]
-    fn the_length_holds_at_the_bound_and_one_above() {
-        let cluster = cluster("127.0.0.1:1");
-        let sender = envelope(&cluster, Who::Tracker, 1, 1, Command::Tick).sender;
-        let of = |length: usize| {
-            let request = Signed::<Request>::seal_bytes(vec![7; length], &key(Who::Tracker));
-            canonical::encode(&Envelope { sender, request })
-        };
-        let bytes = of(ENVELOPE_BYTES_MAX - of(0).len() - 3);
-        assert_eq!(bytes.len(), ENVELOPE_BYTES_MAX);
-        assert!(admit(&cluster, &bytes).is_ok());
-        let bytes = of(ENVELOPE_BYTES_MAX - of(0).len() - 2);
-        assert!(matches!(admit(&cluster, &bytes), Err(Refused::Malformed(DecodeError::TooLong { .. }))));
-    }
-}
+mod tests;

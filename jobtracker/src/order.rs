@@ -1,41 +1,41 @@
-//! The ordered-command interface: envelopes go in, each comes back answered once it is durable and executed.
+//! The ordered-command interface: a request goes in, and comes back answered once it is ordered and executed.
 //!
-//! [`Order`] is the seam. Whoever holds one submits commands and reads the executed state, and knows nothing of how the
-//! order comes about. Here a single replica decides it alone: one thread owns the log and takes whatever has queued up,
-//! stamps it with the ordered time, makes the batch durable in one transaction, executes it, and only then answers.
+//! [`Order`] is the seam. Whoever holds one submits requests and reads the executed state, and knows nothing of how the
+//! replicas come to agree: that is the work of `quorate-smr`, which the module `node` runs on a thread of its own.
 //!
-//! Bounded everywhere: the queue by number and by bytes, the batch by number. When the queue is full, submitters wait.
+//! Bounded everywhere: requests that wait by number and by bytes. When there are too many, submitters wait.
 
 use crate::{
-    application::Application,
-    log::{Entry, Log, LogError, Place, damaged},
+    application::{Application, Shared},
+    device::LogError,
+    histories::{Histories, Judgement},
+    node::Event,
+    store::StoreError,
 };
 use quorate_protocol::{
     canonical,
-    cluster::Cluster,
-    command::Envelope,
-    ids::{OrderedTime, ReplicaId},
-    limits::COMMAND_BYTES_MAX,
-    query::Answer,
+    command::{History, Refusal},
+    digest::Digest,
+    ids::OrderedTime,
+    limits::REPLY_BYTES_MAX,
+    query::{Answer, ReplicaView},
 };
+use quorate_smr::{Outcome, Payload, RequestId};
 use std::{
-    panic::{self, AssertUnwindSafe},
-    path::Path,
-    sync::{Arc, RwLock, TryLockError},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-const QUEUE_MAX: usize = 4096;
-const BATCH_MAX: usize = 256;
-/// Bytes of envelopes that wait in memory.
-const QUEUE_BYTES_MAX: usize = 64 << 20;
-/// The budget is counted in units of so many bytes, so that small commands cost something too.
+/// Bytes of requests that wait in memory.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// The budget is counted in units of so many bytes, so that small requests cost something too.
 const BUDGET_UNIT_BYTES: usize = 1024;
-/// Commands between two snapshots.
-const SNAPSHOT_EVERY: u64 = 4096;
-/// An envelope's bytes beside those of its request.
-pub(crate) const ENVELOPE_EXTRA_BYTES_MAX: usize = 256;
+/// How long an asker waits for a replica to execute what the asker has seen. Replicas are a few milliseconds apart.
+const CATCH_UP_MAX: Duration = Duration::from_millis(250);
 
 /// The replica has stopped: nothing is ordered or read any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,34 +45,47 @@ pub struct Stopped;
 /// Why the ordering ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// The log failed.
+    /// The disk failed.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Store(#[from] StoreError),
+    /// The trusted log failed.
+    #[error(transparent)]
+    TrustedLog(#[from] LogError),
     /// The thread panicked: a bug, which it has printed.
-    #[error("the state machine panicked; its log is intact")]
+    #[error("the agreement panicked; what the replica wrote to its disk is intact")]
     Panicked,
 }
 
 /// A handle to the order. Clones are alike.
 #[derive(Clone)]
 pub(crate) struct Order {
-    inbox: mpsc::Sender<Message>,
+    inbox: SyncSender<Event>,
     budget: Arc<Semaphore>,
-    state: Arc<RwLock<Application>>,
+    state: Shared,
+    histories: Arc<Histories>,
     executed: watch::Receiver<u64>,
 }
 
-enum Message {
-    Command(Queued),
-    /// Execute what is queued, close the log, end.
-    Stop,
+/// A request that waits to be executed.
+pub(crate) struct Queued {
+    pub(crate) id: RequestId,
+    pub(crate) request: Payload,
+    pub(crate) waiter: Waiter,
 }
 
-struct Queued {
-    envelope: Envelope,
-    answer: oneshot::Sender<Answer>,
-    /// Gives its share of the budget back when the command is done.
+/// Whoever waits for a request. Gives its share of the budget back when it is answered or gone.
+pub(crate) struct Waiter {
+    pub(crate) answer: oneshot::Sender<Outcome>,
     _share: OwnedSemaphorePermit,
+}
+
+/// What became of a submitted request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Submitted {
+    /// It was executed with this answer, in the last batch of this history.
+    Executed(History, Answer),
+    /// Too much waits already, and it was not taken.
+    Busy,
 }
 
 /// Milliseconds since the Unix epoch by this machine's clock.
@@ -82,14 +95,43 @@ pub(crate) fn wall_clock() -> OrderedTime {
 }
 
 impl Order {
-    /// Has an envelope, whose signature was checked, ordered and executed.
-    pub(crate) async fn submit(&self, envelope: Envelope) -> Result<Answer, Stopped> {
-        let units = (envelope.request.bytes().len() / BUDGET_UNIT_BYTES + 1) as u32;
+    pub(crate) fn new(
+        inbox: SyncSender<Event>,
+        state: Shared,
+        histories: Arc<Histories>,
+        executed: watch::Receiver<u64>,
+    ) -> Self {
+        let budget = Arc::new(Semaphore::new(WAITING_BYTES_MAX / BUDGET_UNIT_BYTES));
+        Self { inbox, budget, state, histories, executed }
+    }
+
+    /// Has a request, which the door let in, ordered and executed.
+    pub(crate) async fn submit(&self, id: RequestId, request: &[u8]) -> Result<Submitted, Stopped> {
+        let units = (request.len() / BUDGET_UNIT_BYTES + 1) as u32;
         let share = Arc::clone(&self.budget).acquire_many_owned(units).await.map_err(|_| Stopped)?;
         let (answer, answered) = oneshot::channel();
-        let queued = Message::Command(Queued { envelope, answer, _share: share });
-        self.inbox.send(queued).await.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
+        let waiter = Waiter { answer, _share: share };
+        self.tell(Event::Request(Queued { id, request: request.into(), waiter })).await?;
+        Ok(match answered.await.map_err(|_| Stopped)? {
+            Outcome::Executed(history, reply) => {
+                let answer = canonical::decode(&reply, REPLY_BYTES_MAX).expect("replies are this program's answers");
+                Submitted::Executed(crate::histories::to_wire(history), answer)
+            }
+            Outcome::Stale => Submitted::Executed(self.histories.newest(), Answer::Refused(Refusal::Stale)),
+            Outcome::Busy => Submitted::Busy,
+        })
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), Stopped> {
+        match self.inbox.try_send(event) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(Stopped),
+            Err(TrySendError::Full(event)) => {
+                let inbox = self.inbox.clone();
+                let sent = tokio::task::spawn_blocking(move || inbox.send(event).is_ok()).await;
+                if sent.is_ok_and(|sent| sent) { Ok(()) } else { Err(Stopped) }
+            }
+        }
     }
 
     /// Looks at the executed state. Does not hold up the runtime when a long command is being executed.
@@ -97,148 +139,62 @@ impl Order {
         &self,
         look: impl FnOnce(&Application) -> R + Send + 'static,
     ) -> Result<R, Stopped> {
-        match self.read_now(look) {
-            Ok(result) => result,
+        match self.state.read_now(look) {
+            Ok(result) => result.ok_or(Stopped),
             Err(look) => {
-                let state = Arc::clone(&self.state);
-                let read = move || state.read().map(|state| look(&state)).map_err(|_| Stopped);
-                tokio::task::spawn_blocking(read).await.unwrap_or(Err(Stopped))
+                let state = self.state.clone();
+                tokio::task::spawn_blocking(move || state.read(look)).await.ok().flatten().ok_or(Stopped)
             }
         }
     }
 
-    /// Looks at once, or gives the closure back when a command is being executed.
-    fn read_now<R, F: FnOnce(&Application) -> R>(&self, look: F) -> Result<Result<R, Stopped>, F> {
-        match self.state.try_read() {
-            Ok(state) => Ok(Ok(look(&state))),
-            Err(TryLockError::Poisoned(_)) => Ok(Err(Stopped)),
-            Err(TryLockError::WouldBlock) => Err(look),
-        }
+    /// What was executed last.
+    pub(crate) fn history(&self) -> History {
+        self.histories.newest()
     }
 
-    /// Counts executed commands: wakes whoever follows the state.
+    /// Compares the history here with one that somebody has seen, and gives the replica a moment to catch up with it.
+    pub(crate) async fn judge(&self, seen: Option<History>) -> Judgement {
+        let judgement = self.histories.judge(seen);
+        let (Judgement::Ahead, Some(seen)) = (judgement, seen) else { return judgement };
+        let mut executed = self.executed.clone();
+        // Whether it caught up, stopped, or took too long, the comparison says what is so.
+        let _ = tokio::time::timeout(CATCH_UP_MAX, executed.wait_for(|executed| *executed >= seen.ordered)).await;
+        self.histories.judge(Some(seen))
+    }
+
+    /// Compares the history here with one that somebody has seen.
+    pub(crate) fn judge_now(&self, seen: Option<History>) -> Judgement {
+        self.histories.judge(seen)
+    }
+
+    /// Counts executed batches: wakes whoever follows the state.
     pub(crate) fn executed(&self) -> watch::Receiver<u64> {
         self.executed.clone()
     }
 
-    /// Tells the owner to execute what is queued and to end.
+    /// How the replica stands.
+    pub(crate) async fn report(&self) -> Result<ReplicaView, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Event::Report(answer)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// What was executed, and the digest of the state that it led to.
+    pub(crate) async fn digest(&self) -> Result<(History, Digest), Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Event::Digest(answer)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Tells the owner to finish what it has begun, and to end.
     pub(crate) async fn stop(&self) {
         // An error says that it has ended already.
-        let _ = self.inbox.send(Message::Stop).await;
+        let _ = self.tell(Event::Stop).await;
     }
     /// Tells the owner to end, without waiting.
     pub(crate) fn abandon(&self) {
-        // A full queue ends too, once the last handle is gone.
-        let _ = self.inbox.try_send(Message::Stop);
+        // A full inbox ends too, once the last handle is gone.
+        let _ = self.inbox.try_send(Event::Stop);
     }
 }
-
-/// One replica's order: its own.
-pub(crate) struct Solo {
-    log: Log,
-    inbox: mpsc::Receiver<Message>,
-    state: Arc<RwLock<Application>>,
-    executed: watch::Sender<u64>,
-    snapshot_every: u64,
-    /// Commands that the snapshot covers.
-    covered: u64,
-}
-
-impl Solo {
-    /// Opens a directory's log and executes what is in it. Takes as long as that takes: not for an async task.
-    pub(crate) fn open(cluster: &Cluster, replica: ReplicaId, directory: &Path) -> Result<(Self, Order), LogError> {
-        Self::open_with(cluster, replica, directory, SNAPSHOT_EVERY)
-    }
-
-    fn open_with(
-        cluster: &Cluster,
-        replica: ReplicaId,
-        directory: &Path,
-        snapshot_every: u64,
-    ) -> Result<(Self, Order), LogError> {
-        let log = Log::open(directory, cluster.id(), replica)?;
-        let (application, covered) = recover(&log, cluster)?;
-        let (send, inbox) = mpsc::channel(QUEUE_MAX);
-        let (executed, watcher) = watch::channel(log.next());
-        let state = Arc::new(RwLock::new(application));
-        let budget = Arc::new(Semaphore::new(QUEUE_BYTES_MAX / BUDGET_UNIT_BYTES));
-        let order = Order { inbox: send, budget, state: Arc::clone(&state), executed: watcher };
-        Ok((Self { log, inbox, state, executed, snapshot_every, covered }, order))
-    }
-
-    /// Runs on a thread of its own until it is stopped, all handles are gone, or the log fails.
-    pub(crate) fn run(mut self) -> Result<(), LogError> {
-        let mut queue = Vec::with_capacity(BATCH_MAX);
-        while self.inbox.blocking_recv_many(&mut queue, BATCH_MAX) > 0 {
-            let mut batch = Vec::with_capacity(queue.len());
-            for message in queue.drain(..) {
-                match message {
-                    Message::Command(queued) => batch.push(queued),
-                    Message::Stop => self.inbox.close(),
-                }
-            }
-            if !batch.is_empty() {
-                self.order(batch)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn order(&mut self, batch: Vec<Queued>) -> Result<(), LogError> {
-        let now = wall_clock().max(self.read().now());
-        let entries: Vec<Entry> =
-            batch.iter().map(|queued| Entry { time: now, envelope: canonical::encode(&queued.envelope) }).collect();
-        self.log.append(&entries)?;
-        let answers: Vec<Answer> = batch.iter().map(|queued| self.write().execute(now, &queued.envelope)).collect();
-        self.executed.send_replace(self.log.next());
-        for (queued, answer) in batch.into_iter().zip(answers) {
-            // Whoever asked may have gone; the command is executed all the same.
-            let _ = queued.answer.send(answer);
-        }
-        self.snapshot_when_due()
-    }
-
-    fn snapshot_when_due(&mut self) -> Result<(), LogError> {
-        if self.log.next() - self.covered < self.snapshot_every {
-            return Ok(());
-        }
-        let state = self.read().to_bytes();
-        self.log.replace_by_snapshot(&state)?;
-        self.covered = self.log.next();
-        Ok(())
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Application> {
-        self.state.read().expect("only this thread writes, and it ends when it panics")
-    }
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Application> {
-        self.state.write().expect("only this thread writes, and it ends when it panics")
-    }
-}
-
-/// The state that the log stands for, and how much of it the snapshot covers.
-fn recover(log: &Log, cluster: &Cluster) -> Result<(Application, u64), LogError> {
-    let (mut application, covered) = match log.snapshot()? {
-        Some((covered, bytes)) => {
-            let wrong = |_| damaged(log.path(), Place::Snapshot(covered), "another version of this program wrote it");
-            (postcard::from_bytes(&bytes).map_err(wrong)?, covered)
-        }
-        None => (Application::new(cluster.clone()), 0),
-    };
-    log.replay(covered, |position, entry| {
-        let wrong = |what: String| damaged(log.path(), Place::Entry(position), what);
-        let envelope: Envelope = canonical::decode(&entry.envelope, COMMAND_BYTES_MAX + ENVELOPE_EXTRA_BYTES_MAX)
-            .map_err(|error| wrong(error.to_string()))?;
-        if entry.time < application.now() {
-            return Err(wrong("its time is before that of the entry before it".to_owned()));
-        }
-        // A half-executed state is dropped with the error.
-        let run = AssertUnwindSafe(|| application.execute(entry.time, &envelope));
-        let stuck = |_| LogError::NotExecutable { path: log.path().to_owned(), position };
-        panic::catch_unwind(run).map(|_| ()).map_err(stuck)
-    })?;
-    Ok((application, covered))
-}
-
-#[cfg(test)]
-mod tests;

@@ -150,6 +150,57 @@ impl EpochRecord {
 
     #[cfg(feature = "simulated")]
     pub(crate) fn simulated(&self, head: Head, key: &[u8; 32]) -> Vec<u8> {
-        Digest::of(&canonical::encode(&("simulated", key, self.replica, self.epoch, head))).as_bytes().to_vec()
+        canonical::digest(&("simulated", key, self.attested(head))).as_bytes().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_protocol::sign::SecretKey;
+
+    fn record() -> EpochRecord {
+        EpochRecord {
+            cluster: Digest::from_bytes([1; 32]),
+            replica: ReplicaId::new(2),
+            epoch: Epoch(3),
+            key: LogKey::Software(SecretKey::from_seed([4; 32]).public()),
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_chain_and_statement() {
+        let record = record();
+        let genesis = record.genesis();
+        let head = record.extend(genesis, [Digest::of(b"one"), Digest::of(b"two")]);
+        assert_eq!(genesis.chain.to_string(), "e0a233d7079eec46362c5adfd845f131d01a51bf312860dcc4f4254a981e7c33");
+        assert_eq!(
+            (head.position, head.chain.to_string().as_str()),
+            (Position(2), "9579986d4b7684906e2a1621f8961b75aa1ec3e0776601babb3d1de370849aac")
+        );
+        let bytes = canonical::encode(&record.attested(head));
+        let expected = [[1; 32].as_slice(), &[2, 3, 2], head.chain.as_bytes()].concat();
+        assert_eq!(bytes, expected, "cluster, replica, epoch, position, chain");
+        let signature = Signed::<Attested>::seal_bytes(bytes, &SecretKey::from_seed([4; 32])).signature();
+        assert_eq!(
+            Digest::of(&signature).to_string(),
+            "5282dbba64fda1b5508486e90fb7c9358a854e6e105f9b1a5c4a147bb7149c0e"
+        );
+        assert_eq!(record.verify(head, &Certificate(signature.to_vec())), Ok(()));
+    }
+
+    #[test]
+    fn the_longest_statement_is_within_its_bound() {
+        let head = Head { position: Position(u64::MAX), chain: Digest::of(b"") };
+        let record = EpochRecord { replica: ReplicaId::new(u32::MAX), epoch: Epoch(u64::MAX), ..record() };
+        assert!(canonical::encode(&record.attested(head)).len() <= Attested::BYTES_MAX);
+    }
+
+    #[test]
+    fn a_chain_is_the_same_in_one_go_and_step_by_step() {
+        let (record, digests) = (record(), [Digest::of(b"a"), Digest::of(b"b"), Digest::of(b"c")]);
+        let steps = digests.iter().fold(record.genesis(), |head, digest| record.extend(head, [*digest]));
+        assert_eq!(record.extend(record.genesis(), digests), steps);
+        assert_ne!(record.extend(record.genesis(), digests.into_iter().rev()), steps);
     }
 }

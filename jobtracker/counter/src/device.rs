@@ -1,7 +1,10 @@
 //! The device's side of the trusted log.
 
-use crate::chain::{Certificate, EpochRecord, Head};
+use crate::chain::{Certificate, Epoch, EpochRecord, Head};
 use quorate_protocol::digest::Digest;
+
+/// Digests of one [`TrustedLog::append`].
+pub const APPEND_DIGESTS_MAX: usize = 4096;
 
 /// A head with its certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +24,33 @@ pub enum DeviceError {
     /// It answers, and not as a trusted log does.
     #[error("the trusted log does not answer as it should: {0}")]
     Malfunction(String),
+    /// It cannot keep its head where a restart finds it. It attests nothing more until it is opened again.
+    #[error("the trusted log cannot keep its head")]
+    Storage(#[source] std::io::Error),
+    /// Epochs only grow.
+    #[error("the trusted log is in epoch {}, and epoch {} is not above it", have.0, asked.0)]
+    NotAbove {
+        /// The epoch that was asked for.
+        asked: Epoch,
+        /// The present one.
+        have: Epoch,
+    },
+    /// More digests at once than [`APPEND_DIGESTS_MAX`].
+    #[error("{got} digests for one attestation, and at most {APPEND_DIGESTS_MAX} are allowed")]
+    TooMany {
+        /// How many.
+        got: usize,
+    },
+}
+
+/// Refuses more digests than any device takes at once.
+pub(crate) fn bounded(digests: &[Digest]) -> Result<(), DeviceError> {
+    if digests.len() <= APPEND_DIGESTS_MAX { Ok(()) } else { Err(DeviceError::TooMany { got: digests.len() }) }
+}
+
+/// Refuses an epoch that is not above the present one.
+pub(crate) fn above(asked: Epoch, have: Epoch) -> Result<(), DeviceError> {
+    if asked > have { Ok(()) } else { Err(DeviceError::NotAbove { asked, have }) }
 }
 
 /// A trusted log, in one of its epochs. Calls take as long as the device takes: see [`crate::Desk`] for a caller that
@@ -33,12 +63,12 @@ pub trait TrustedLog: Send {
     /// no digest it attests the head as it is.
     ///
     /// # Errors
-    /// [`DeviceError`]. It is then unknown whether the digests were appended.
+    /// [`DeviceError`]. It is then unknown whether the digests were appended, unless it is [`DeviceError::TooMany`].
     fn append(&mut self, digests: &[Digest]) -> Result<Attestation, DeviceError>;
 
     /// Gives the epoch up and begins the one of this number, with an empty chain. What was attested stays attested.
     ///
     /// # Errors
-    /// [`DeviceError`], also when the number is not above the present one.
-    fn renew(&mut self, epoch: crate::chain::Epoch) -> Result<(), DeviceError>;
+    /// [`DeviceError`], also [`DeviceError::NotAbove`].
+    fn renew(&mut self, epoch: Epoch) -> Result<(), DeviceError>;
 }

@@ -8,13 +8,32 @@
 //! * [`EpochRecord`], [`Head`], [`Certificate`]: what verifiers need; pure.
 //! * [`TrustedLog`]: the device's side.
 //! * [`Desk`]: the thread that owns a device, so that submitting never waits for it.
-//! * [`Software`]: the default. It keeps its key in memory or in a helper process. It covers crashes, bugs and a
+//! * [`Software`]: the default, with its key in memory and its head in memory or in a file. It covers crashes, bugs and a
 //!   hostile network. It does **not** cover a compromised host.
+//! * [`helper`]: the same in a process of its own, which may belong to another user.
+//! * `Simulated` (feature `simulated`): for tests, with cheap certificates and ways to break it.
+//! * [`conformance`]: what every one of them must do, as functions for tests.
+//!
+//! What a device must do is little: give each position one digest, for ever. What it may lose is its place: a log that comes
+//! back behind what it attested, or empty, is noticed when it is compared with the replica's disk and with what
+//! the other replicas read, and its epoch is given up.
 
 mod chain;
+pub mod conformance;
+mod desk;
 mod device;
+pub mod helper;
+#[cfg(feature = "simulated")]
+mod simulated;
+mod software;
+mod state;
 
 pub use chain::{
     CERTIFICATE_BYTES_MAX, Certificate, Epoch, EpochRecord, Head, LogKey, Position, Rejection, genesis_chain,
 };
-pub use device::{Attestation, DeviceError, TrustedLog};
+pub use desk::{Completion, DESK_QUEUE_MAX, Desk, DeskError};
+pub use device::{APPEND_DIGESTS_MAX, Attestation, DeviceError, TrustedLog};
+#[cfg(feature = "simulated")]
+pub use simulated::Simulated;
+pub use software::Software;
+pub use state::{Durability, OpenError};

@@ -19,6 +19,9 @@ pub struct ReplicaMember {
     pub address: String,
     /// It signs its replies with this key.
     pub key: PublicKey,
+    /// Its trusted log attests with this key; with its own one when none is given.
+    #[serde(default)]
+    pub log: Option<PublicKey>,
 }
 
 /// A task tracker. Its address is not here: it registers one when it starts.
@@ -58,7 +61,7 @@ impl Cluster {
     /// What binds every signature to this cluster: the digest of its members. Replica addresses are not part of it, so
     /// that a replica may move.
     pub fn id(&self) -> Digest {
-        let replicas: Vec<_> = self.replicas.iter().map(|r| (r.id, r.key)).collect();
+        let replicas: Vec<_> = self.replicas.iter().map(|r| (r.id, r.key, r.log)).collect();
         canonical::digest(&("quorate cluster", &self.name, self.f, &self.clients, replicas, &self.trackers))
     }
     /// A tracker of the configuration.
@@ -78,16 +81,17 @@ impl Cluster {
     /// # Errors
     /// A sentence that says what does not.
     pub fn check(&self) -> Result<(), String> {
-        let distinct = |n: usize, of: BTreeSet<u32>| n == of.len();
         if self.replicas.is_empty() || self.trackers.is_empty() {
             return Err("a cluster has at least one replica and one tracker".to_owned());
         }
-        if !distinct(self.replicas.len(), self.replicas.iter().map(|r| r.id.number()).collect())
-            || !distinct(self.trackers.len(), self.trackers.iter().map(|t| t.id.number()).collect())
-        {
-            return Err("two members have the same id".to_owned());
+        if !self.replicas.iter().map(|r| r.id.number()).eq(0..self.replicas.len() as u32) {
+            return Err("replicas are numbered 0, 1, 2 and so on, and listed in that order".to_owned());
         }
-        let keys: Vec<_> = self.replicas.iter().map(|r| r.key).chain(self.trackers.iter().map(|t| t.key)).collect();
+        if self.trackers.iter().map(|t| t.id).collect::<BTreeSet<_>>().len() != self.trackers.len() {
+            return Err("two trackers have the same id".to_owned());
+        }
+        let replicas = self.replicas.iter().flat_map(|r| [Some(r.key), r.log.filter(|log| *log != r.key)]).flatten();
+        let keys: Vec<_> = replicas.chain(self.trackers.iter().map(|t| t.key)).collect();
         if keys.iter().collect::<BTreeSet<_>>().len() != keys.len() {
             return Err("two members have the same key".to_owned());
         }

@@ -1,6 +1,7 @@
 //! Ordered commands: everything that changes the job tracker's state, and nothing else.
 
 use crate::{
+    canonical::{self, DecodeError},
     digest::Digest,
     evidence::Evidence,
     file::{File, Path},
@@ -11,6 +12,7 @@ use crate::{
     vote::Vote,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Who sends a command.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -21,6 +23,41 @@ pub enum Sender {
     Tracker(TrackerId),
     /// A replica.
     Replica(ReplicaId),
+}
+
+/// The ordered history up to a place: who states the same digest at the same place has executed the same commands at the
+/// same times.
+///
+/// Every reply carries one, and every request shows the newest that its sender believes. So two histories, once apart, can
+/// never be joined again unnoticed, however many replicas are broken (fork consistency).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct History {
+    /// The place: how many batches of commands were executed.
+    pub ordered: u64,
+    /// The chained digest of all of them.
+    pub digest: Digest,
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.digest.short(), self.ordered)
+    }
+}
+
+/// The longest encoding of what an asker has seen, an `Option<History>`.
+const SEEN_BYTES_MAX: usize = 64;
+
+/// What an asker has seen, as questions and streams carry it.
+pub fn seen_to_wire(seen: Option<History>) -> Vec<u8> {
+    canonical::encode(&seen)
+}
+
+/// Reads what an asker says that it has seen.
+///
+/// # Errors
+/// [`DecodeError`] when the bytes are nothing that [`seen_to_wire`] writes.
+pub fn seen_from_wire(bytes: &[u8]) -> Result<Option<History>, DecodeError> {
+    canonical::decode(bytes, SEEN_BYTES_MAX)
 }
 
 /// A command as it is ordered. The signature covers all of it.
@@ -34,6 +71,8 @@ pub struct Request {
     pub session: u64,
     /// Counts up within the session; a command is executed once per number.
     pub sequence: u64,
+    /// The newest history that the sender has seen f + 1 replicas agree on, so that a replica of another one notices.
+    pub seen: Option<History>,
     /// What to do.
     pub command: Command,
 }
@@ -49,7 +88,7 @@ pub struct Envelope {
 }
 
 impl Statement for Request {
-    const CONTEXT: &'static str = "quorate 2026 request v1";
+    const CONTEXT: &'static str = "quorate 2026 request v2";
     const BYTES_MAX: usize = limits::COMMAND_BYTES_MAX;
 }
 
@@ -75,8 +114,6 @@ pub enum Command {
     Report(Report),
     /// Replica: it no longer hears from a tracker. Counts when f+1 replicas say so.
     Absent(TrackerId),
-    /// Replica: lets ordered time pass.
-    Tick,
 }
 
 /// A tracker's presence.
@@ -185,11 +222,13 @@ pub struct FollowDirectives {
     pub incarnation: u64,
     /// The first directive that it wants.
     pub from: u64,
+    /// As in a [`Request`].
+    pub seen: Option<History>,
 }
 
 impl Statement for FollowDirectives {
-    const CONTEXT: &'static str = "quorate 2026 follow directives v1";
-    const BYTES_MAX: usize = 64;
+    const CONTEXT: &'static str = "quorate 2026 follow directives v2";
+    const BYTES_MAX: usize = 128;
 }
 
 /// The answer to a command or question, signed by the replica that gives it.
@@ -201,12 +240,18 @@ pub struct Reply {
     pub replica: ReplicaId,
     /// Digest of the command or question answered, so that no answer passes for another's.
     pub to: Digest,
+    /// What the replica had executed when it answered; for an executed command, the history that ends with its batch, which
+    /// is the same whoever is asked and whenever.
+    pub history: History,
+    /// The replica's own history at the place that the asker has seen; `None` when it was shown nothing, has not come so
+    /// far, or no longer knows.
+    pub confirms: Option<History>,
     /// The answer.
     pub answer: crate::query::Answer,
 }
 
 impl Statement for Reply {
-    const CONTEXT: &'static str = "quorate 2026 reply v1";
+    const CONTEXT: &'static str = "quorate 2026 reply v2";
     const BYTES_MAX: usize = limits::REPLY_BYTES_MAX;
 }
 
@@ -252,4 +297,12 @@ pub enum Refusal {
     /// An older command of the same session was executed already, and its answer is gone.
     #[error("this command is older than one executed already")]
     Stale,
+    /// The asker has seen another history than the replica executed: they do not belong together any more.
+    #[error("the history {seen} that was seen before is not the one here, {here}: the job tracker has forked")]
+    Fork {
+        /// The replica's history at that place.
+        here: History,
+        /// What the asker showed.
+        seen: History,
+    },
 }

@@ -16,6 +16,7 @@ pub mod command;
 pub mod digest;
 pub mod evidence;
 pub mod file;
+pub mod fork;
 pub mod ids;
 pub mod job;
 pub mod limits;

@@ -1,11 +1,11 @@
 //! Questions to the job tracker and the answers to them and to commands.
 
 use crate::{
-    command::{Cost, Refusal},
-    digest::ChunkId,
+    command::{Cost, History, Refusal},
+    digest::{ChunkId, Digest},
     evidence::Evidence,
     file::{File, Path},
-    ids::{AttemptId, Domain, JobId, OrderedTime, TaskId, TrackerId},
+    ids::{AttemptId, Domain, JobId, OrderedTime, ReplicaId, TaskId, TrackerId},
     job::{Directive, JobPlan, MapVerdict},
     limits,
     sign::Signed,
@@ -36,6 +36,8 @@ pub enum Question {
     Evidence(TrackerId),
     /// Which of these chunks no file has on this server: it may drop them.
     Unreferenced(TrackerId, Vec<ChunkId>),
+    /// How the replica itself stands. Each gives its own answer, and it is its word alone.
+    Replica,
 }
 
 /// The longest encoded question.
@@ -74,6 +76,8 @@ pub enum Answer {
     Directive(u64, Directive),
     /// In a stream of verdicts: the position and the verdict.
     MapVerdict(u64, MapVerdict),
+    /// To [`Question::Replica`].
+    Replica(Box<ReplicaView>),
 }
 
 /// How a job stands.
@@ -249,13 +253,77 @@ pub struct Entry {
     pub copies: u32,
 }
 
-/// The digest that a [`crate::command::Reply`] answers.
-pub fn question_digest(bytes: &[u8]) -> crate::digest::Digest {
-    crate::digest::Digest::of(bytes)
+/// A replica as it sees itself and the others.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplicaView {
+    /// Which.
+    pub replica: ReplicaId,
+    /// The last view that it saw begin.
+    pub view: u64,
+    /// The view that it wants or waits for instead.
+    pub changing_to: Option<u64>,
+    /// The primary of its view.
+    pub primary: ReplicaId,
+    /// What it has executed.
+    pub executed: History,
+    /// The last committed batch.
+    pub committed: u64,
+    /// The last stable checkpoint.
+    pub checkpoint: u64,
+    /// Requests that wait to be ordered.
+    pub pending: u64,
+    /// The kind of its trusted log.
+    pub trusted_log: String,
+    /// The epoch of its trusted log.
+    pub epoch: u64,
+    /// The position of its trusted log.
+    pub position: u64,
+    /// Whether the cluster counts that epoch, so that it may vote.
+    pub voting: bool,
+    /// The other replicas, as they look from here.
+    pub peers: Vec<PeerView>,
+    /// Who is faulty.
+    pub faults: Vec<FaultView>,
+}
+
+/// A replica as another one sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Which.
+    pub replica: ReplicaId,
+    /// How far it says that it has executed.
+    pub executed: Option<u64>,
+    /// The epoch of its trusted log that counts.
+    pub epoch: u64,
+    /// How far its log was read.
+    pub position: u64,
+    /// Statements of its log that wait for something.
+    pub waiting: u64,
+}
+
+/// What a replica was found to have done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FaultView {
+    /// Who.
+    pub replica: ReplicaId,
+    /// Whether what it signed proves it to anybody.
+    pub proof: bool,
+    /// What, for people.
+    pub what: String,
+}
+
+/// What the [`crate::command::Reply`] to a command answers: the digest of its encoded envelope.
+pub fn command_digest(envelope: &[u8]) -> Digest {
+    Digest::of(envelope)
+}
+
+/// What the [`crate::command::Reply`] to a question answers: its encoding, and what its asker has seen.
+pub fn question_digest(question: &[u8], seen: &[u8]) -> Digest {
+    crate::canonical::digest(&("quorate question", question, seen))
 }
 
 /// What a stream's replies answer: the stream's own name.
-pub fn stream_digest(what: &str, numbers: &[u64]) -> crate::digest::Digest {
+pub fn stream_digest(what: &str, numbers: &[u64]) -> Digest {
     crate::canonical::digest(&("quorate stream", what, numbers))
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use quorate_protocol::{
     canonical::{decode, digest, encode},
-    command::{Accusation, AttemptReport, Command, Cost, Envelope, Registration, Report, Request, Sender},
+    command::{Accusation, AttemptReport, Command, Cost, Envelope, History, Registration, Report, Request, Sender},
     digest::{ChunkId, Digest},
     evidence::Evidence,
     file::{File, Manifest, Path, Placement},
@@ -72,6 +72,7 @@ fn request() -> Request {
         sender: Sender::Tracker(TrackerId::new(4)),
         session: 10,
         sequence: 11,
+        seen: Some(History { ordered: 12, digest: Digest::of(b"history") }),
         command: Command::Report(report),
     }
 }
@@ -90,7 +91,7 @@ fn golden_bytes() {
 
 const GOLDEN_VOTE: &str = "1a7ce31d66d900b0b68db594958c8db62768384746a6f942f313e0109af09ef4";
 const GOLDEN_SPECIFICATION: &str = "ec3053047b41181e5803dfcffeb7e561583d5da63f8bd071f59dfd692ceab109";
-const GOLDEN_REQUEST: &str = "f1818cd58689a6a46f830cfb478e4e0bd5ae6020f2a9a6ef738b061273d492f9";
+const GOLDEN_REQUEST: &str = "58aaf56c506ac7287d166d52544b66c784493d729f16d412fb9b536411c38ef4";
 const GOLDEN_SIGNED_VOTE: &str = "1b7486b1a7390622ffbfee032c45bf42b13975b295395d38c453e21aa5e8c929";
 
 #[test]

@@ -4,8 +4,8 @@
 //! deadline is computed afresh, so that progress itself costs nothing. An overdue attempt is no evidence of a lie: its
 //! vote still counts, and one more attempt is started beside it.
 //!
-//! Replicas order ticks when deadlines are due. After an outage of theirs the first command comes long after a deadline,
-//! and trackers that were in time have not been heard yet: every attempt's clock starts anew.
+//! Replicas order that time passes when deadlines are due. After an outage of theirs the first command comes long after
+//! a deadline, and trackers that were in time have not been heard yet: every attempt's clock starts anew.
 
 use crate::{
     bounds::{GRACE_TIMEOUTS, STRAGGLER_FACTOR},

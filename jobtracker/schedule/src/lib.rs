@@ -89,22 +89,19 @@ impl Scheduler {
     /// Executes one ordered command. `signed` is the request that it came in: a report that complains is kept as
     /// evidence. The sender is authenticated already; whether it may do this is checked here.
     pub fn apply(&mut self, now: OrderedTime, sender: Sender, signed: &Signed<Request>, command: &Command) -> Answer {
-        self.pass_time(now);
-        self.ring_alarms();
+        self.ring_alarms(now);
         let answer = self.execute(sender, signed, command).unwrap_or_else(Answer::Refused);
-        assign::assign(&mut self.jobs, &mut self.workforce);
-        // Placing may end a job that has no attempts left, which frees slots.
-        while self.close_ended() {
-            assign::assign(&mut self.jobs, &mut self.workforce);
-        }
-        if cfg!(debug_assertions) {
-            let broken = invariants::broken_in_small(self);
-            assert!(broken.is_empty(), "{broken:#?}");
-        }
+        self.settle();
         answer
     }
 
-    /// When a [`Command::Tick`] is needed, unless another command comes before.
+    /// Lets ordered time pass: deadlines up to `now` are over. Each command does so too.
+    pub fn advance(&mut self, now: OrderedTime) {
+        self.ring_alarms(now);
+        self.settle();
+    }
+
+    /// When [`Scheduler::advance`] is needed, unless a command comes before.
     pub fn next_deadline(&self) -> Option<OrderedTime> {
         self.workforce.next_alarm().map(|(time, _)| time)
     }
@@ -143,7 +140,21 @@ impl Scheduler {
         }
     }
 
-    fn ring_alarms(&mut self) {
+    /// Gives free slots away, and ends what has ended by that.
+    fn settle(&mut self) {
+        assign::assign(&mut self.jobs, &mut self.workforce);
+        // Placing may end a job that has no attempts left, which frees slots.
+        while self.close_ended() {
+            assign::assign(&mut self.jobs, &mut self.workforce);
+        }
+        if cfg!(debug_assertions) {
+            let broken = invariants::broken_in_small(self);
+            assert!(broken.is_empty(), "{broken:#?}");
+        }
+    }
+
+    fn ring_alarms(&mut self, now: OrderedTime) {
+        self.pass_time(now);
         while let Some((time, attempt)) = self.workforce.next_alarm().filter(|(time, _)| *time <= self.workforce.now) {
             let job = self.jobs.get_mut(&attempt.task.job).expect("only attempts of live jobs have alarms");
             job.alarm(&mut self.workforce, attempt);
@@ -173,16 +184,13 @@ impl Scheduler {
             (Command::Register(registration), Sender::Tracker(tracker)) => self.register(tracker, registration),
             (Command::Report(report), Sender::Tracker(tracker)) => self.report(tracker, signed, report),
             (Command::Absent(tracker), Sender::Replica(replica)) => self.absent(replica, *tracker),
-            (Command::Tick, Sender::Replica(replica)) => self.check_replica(replica).map(|()| Answer::Done),
             (Command::CreateFiles(_) | Command::Remove { .. } | Command::SubmitJob(_) | Command::KillJob(_), _) => {
                 Err(Refusal::NotAllowed("only clients change files and jobs".to_owned()))
             }
             (Command::Register(_) | Command::Report(_), _) => {
                 Err(Refusal::NotAllowed("only trackers register and report".to_owned()))
             }
-            (Command::Absent(_) | Command::Tick, _) => {
-                Err(Refusal::NotAllowed("only replicas keep time and watch trackers".to_owned()))
-            }
+            (Command::Absent(_), _) => Err(Refusal::NotAllowed("only replicas watch trackers".to_owned())),
         }
     }
 

@@ -34,6 +34,7 @@ impl Scheduler {
             Question::Votes(task) => self.votes(*task).map(|votes| Answer::Votes(fitting(votes))),
             Question::Evidence(id) => self.evidence(*id),
             Question::Unreferenced(server, chunks) => Ok(Answer::Chunks(self.namespace.unreferenced(*server, chunks))),
+            Question::Replica => Err(Refusal::Invalid("each replica says itself how it stands".to_owned())),
         };
         let fits = |answer: &Answer| canonical::encode(answer).len() <= ANSWER_BYTES_MAX;
         match answer {

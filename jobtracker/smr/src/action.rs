@@ -8,6 +8,7 @@ use crate::{
 use quorate_counter::{Attestation, Certificate, Epoch, EpochRecord, Head};
 use quorate_protocol::{digest::Digest, ids::ReplicaId};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Everything that a core may learn.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ pub enum Record {
     /// The replica's own statement, before it is attested [SMR-13].
     Own(Statement),
     /// A part of a replica's log, its own too, that was read.
-    Flush(Flush),
+    Flush(Arc<Flush>),
     /// A batch, encoded.
     Body(Payload),
     /// Headers that f + 1 replicas have executed, learned from others. They follow the committed history.

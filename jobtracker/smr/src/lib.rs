@@ -7,16 +7,20 @@
 pub mod action;
 pub mod config;
 pub mod core;
+pub mod invariants;
 pub mod machine;
 pub mod message;
 pub mod types;
 pub mod verify;
 
+mod ledger;
+mod pending;
+mod stream;
 mod table;
 
 pub use action::{Action, Compaction, Fault, FaultKind, Input, Outcome, Record};
 pub use config::{Config, Identify, Keys, Limits, Mutant, PAGE_BYTES};
-pub use core::Core;
+pub use core::{Core, PeerReport, Report, RestoreError};
 pub use machine::{StateMachine, Unreadable};
 pub use types::{ClientId, History, Payload, RequestId, Seq, View};
 pub use verify::{Rejection, Verified, Verifier};

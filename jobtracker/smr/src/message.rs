@@ -25,7 +25,17 @@ pub struct Header {
     /// [`Batch::digest`].
     pub batch: Digest,
     /// The epoch that the batch admits, as in the batch: votes are counted by it, so it must be known without the batch.
-    pub admits: Option<EpochRecord>,
+    pub admits: Option<Admits>,
+}
+
+/// From this batch on a replica's votes count in a new epoch only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Admits {
+    /// The epoch.
+    pub record: EpochRecord,
+    /// It has left all views before this one, which comes after the one it was proposed in: who may have forgotten its
+    /// votes in a view does not vote there again [SMR-12].
+    pub left: View,
 }
 
 impl Header {
@@ -157,8 +167,6 @@ pub struct Standing {
     pub entered: Option<View>,
     /// What it voted for there.
     pub upto: History,
-    /// The time of the last batch that it proposed there, when it is that view's primary.
-    pub time: OrderedTime,
 }
 
 /// What a replica says with its ordinary key.

@@ -1,6 +1,10 @@
 //! Why a client got no answer that it may believe.
 
-use quorate_protocol::{command::Refusal, ids::ReplicaId};
+use quorate_protocol::{
+    command::Refusal,
+    fork::{Fork, ForkProof},
+    ids::ReplicaId,
+};
 
 /// Why a command or question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,15 @@ pub enum ClientError {
     /// The replicas contradict each other, and no f + 1 of them agree.
     #[error("no f + 1 replicas gave the same answer")]
     Disagreement,
+    /// The replicas' histories contradict what f + 1 of them had signed before. Nothing that they say counts any more, and
+    /// trying again does not help: somebody must look.
+    #[error("the job tracker has forked: {fork}. Stop using it, keep the proof, and look at its replicas")]
+    Fork {
+        /// Who signed what.
+        fork: Box<Fork>,
+        /// The signed replies of both sides.
+        proof: Box<ForkProof>,
+    },
     /// The answer is not of the kind that was asked for.
     #[error("the answer is not of the kind {expected}: this program and the job tracker differ in version")]
     WrongKind {

@@ -4,10 +4,14 @@
 //! each replica sent and that is not yet decided, its *head*, is looked at: when f + 1 heads are equal, that item comes
 //! next. An honest replica among the f + 1 has already sent everything before it, so nothing is skipped. A replica that
 //! runs ahead waits with its head; one that lags drops the heads that were passed.
+//!
+//! A replica that rejects the stream is tried again, for it may only not know yet. The stream ends with an error when so
+//! many reject it, or lie in it, that no f + 1 are left.
 
 use super::{
     ClientError, Shared,
-    link::{Backoff, Link, is_passing},
+    link::{Backoff, Doubt, Link, history, is_passing},
+    memory::Anchor,
 };
 use crate::topic::Topic;
 use futures::{
@@ -16,29 +20,38 @@ use futures::{
     stream::{self, BoxStream, FuturesUnordered},
 };
 use quorate_protocol::{
-    command::FollowDirectives,
-    ids::{JobId, TrackerId},
+    command::{FollowDirectives, History, seen_to_wire},
+    ids::{JobId, ReplicaId, TrackerId},
     job::{Directive, MapVerdict},
     query::Answer,
     sign::Signed,
     wire,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tonic::{Status, Streaming};
 
 /// Numbered items that f + 1 replicas agree on. After an error it ends.
 pub type Following<T> = BoxStream<'static, Result<(u64, T), ClientError>>;
 
 impl Topic {
-    async fn open(self, shared: &Shared, link: &Link, from: u64) -> Result<Streaming<wire::Reply>, Status> {
+    async fn open(
+        self,
+        shared: &Shared,
+        link: &Link,
+        from: u64,
+        seen: Option<History>,
+    ) -> Result<Streaming<wire::Reply>, Status> {
         let mut service = link.service()?;
         let response = match self {
             Topic::Directives { tracker, incarnation } => {
-                let wanted = FollowDirectives { cluster: shared.id, tracker, incarnation, from };
+                let wanted = FollowDirectives { cluster: shared.id, tracker, incarnation, from, seen };
                 let signed = Signed::seal(&wanted, &shared.key).to_wire();
                 service.follow_directives(wire::DirectivesRequest { signed }).await
             }
-            Topic::Verdicts { job } => service.follow_verdicts(wire::VerdictsRequest { job: job.number(), from }).await,
+            Topic::Verdicts { job } => {
+                let seen = seen_to_wire(seen);
+                service.follow_verdicts(wire::VerdictsRequest { job: job.number(), from, seen }).await
+            }
         };
         response.map(tonic::Response::into_inner)
     }
@@ -74,10 +87,11 @@ fn follow<T: PartialEq + Send + 'static>(
     let (links, quorum) = (&shared.links, shared.quorum());
     let follower = |link: &Arc<Link>| {
         let (shared, link) = (Arc::clone(shared), Arc::clone(link));
-        Follower { shared, link, topic, take, from, stream: None }
+        Follower { shared, link, topic, take, from, stream: None, backoff: Backoff::default() }
     };
     let steps = links.iter().map(|link| follower(link).step()).collect();
-    let merge = Merge { steps, heads: Vec::new(), from, quorum, replicas: links.len(), lost: 0 };
+    let shared = Arc::clone(shared);
+    let merge = Merge { shared, steps, heads: Vec::new(), from, quorum, lost: BTreeSet::new() };
     stream::unfold(Some(merge), |merge| async move {
         let mut merge = merge?;
         let item = merge.next().await;
@@ -85,6 +99,13 @@ fn follow<T: PartialEq + Send + 'static>(
         Some((item, rest))
     })
     .boxed()
+}
+
+/// One replica's open stream.
+struct Open {
+    replies: Streaming<wire::Reply>,
+    /// What was shown to the replica when it was opened.
+    seen: Option<Arc<Anchor>>,
 }
 
 /// One replica's stream, which reconnects and resumes.
@@ -95,7 +116,8 @@ struct Follower<T> {
     take: fn(Answer) -> Option<(u64, T)>,
     /// The first number that is wanted.
     from: u64,
-    stream: Option<Streaming<wire::Reply>>,
+    stream: Option<Open>,
+    backoff: Backoff,
 }
 
 /// A follower that looks for its next item, and comes back with it.
@@ -109,41 +131,65 @@ impl<T: Send + 'static> Follower<T> {
         })
     }
 
+    /// Tries again what failed, later.
+    fn again(mut self) -> Step<T> {
+        self.stream = None;
+        Box::pin(async move {
+            self.backoff.wait().await;
+            let item = self.next().await;
+            (self, item)
+        })
+    }
+
     async fn next(&mut self) -> Result<(u64, T), ClientError> {
-        let mut backoff = Backoff::default();
         loop {
-            match self.message().await {
-                Ok(Some(reply)) => {
-                    let answer = self.link.check(&reply, self.topic.digest())?;
-                    let wrong = || self.link.untrustworthy("it is not of this stream's kind".to_owned());
-                    let (number, item) = (self.take)(answer).ok_or_else(wrong)?;
-                    if number >= self.from {
-                        self.from = number.saturating_add(1);
-                        return Ok((number, item));
-                    }
-                }
+            match self.reply().await {
+                Ok(Some((reply, seen))) => match self.read(&reply, seen.as_ref()) {
+                    Ok(Some(item)) => return Ok(item),
+                    Ok(None) => {}
+                    Err(Doubt::Untrustworthy(error)) => return Err(error),
+                    Err(Doubt::Behind) => self.reconnect().await,
+                },
                 Err(status) if !is_passing(&status) => return Err(self.link.rejected(status)),
-                Ok(None) | Err(_) => {
-                    self.stream = None;
-                    backoff.wait().await;
-                }
+                Ok(None) | Err(_) => self.reconnect().await,
             }
         }
     }
 
-    async fn message(&mut self) -> Result<Option<wire::Reply>, Status> {
+    async fn reconnect(&mut self) {
+        self.stream = None;
+        self.backoff.wait().await;
+    }
+
+    /// The item of a reply, when it is a wanted one.
+    fn read(&mut self, reply: &wire::Reply, seen: Option<&Arc<Anchor>>) -> Result<Option<(u64, T)>, Doubt> {
+        let memory = &self.shared.memory;
+        let answer = self.link.check(reply, self.topic.digest(), seen, memory)?.answer;
+        let Some((number, item)) = (self.take)(answer) else {
+            return Err(Doubt::Untrustworthy(self.link.untrustworthy(memory, "it is not of this stream's kind")));
+        };
+        self.backoff = Backoff::default();
+        if number < self.from {
+            return Ok(None);
+        }
+        self.from = number.saturating_add(1);
+        Ok(Some((number, item)))
+    }
+
+    async fn reply(&mut self) -> Result<Option<(wire::Reply, Option<Arc<Anchor>>)>, Status> {
         if self.stream.is_none() {
-            self.stream = Some(self.topic.open(&self.shared, &self.link, self.from).await?);
+            let seen = self.shared.memory.anchor();
+            let replies = self.topic.open(&self.shared, &self.link, self.from, history(seen.as_ref())).await?;
+            self.stream = Some(Open { replies, seen });
         }
-        match &mut self.stream {
-            Some(stream) => stream.message().await,
-            None => Ok(None),
-        }
+        let Some(Open { replies, seen }) = &mut self.stream else { return Ok(None) };
+        Ok(replies.message().await?.map(|reply| (reply, seen.clone())))
     }
 }
 
 /// The replicas' streams as one.
 struct Merge<T> {
+    shared: Arc<Shared>,
     /// Followers that have no head.
     steps: FuturesUnordered<Step<T>>,
     /// Followers with their heads.
@@ -151,9 +197,8 @@ struct Merge<T> {
     /// Everything before it is decided.
     from: u64,
     quorum: usize,
-    replicas: usize,
-    /// Replicas that are no longer followed.
-    lost: usize,
+    /// Replicas that rejected the stream or lied in it. They are tried again, and may come back.
+    lost: BTreeSet<ReplicaId>,
 }
 
 impl<T: PartialEq + Send + 'static> Merge<T> {
@@ -163,11 +208,21 @@ impl<T: PartialEq + Send + 'static> Merge<T> {
                 return Ok(item);
             }
             match self.steps.next().await {
-                Some((follower, Ok((number, _)))) if number < self.from => self.steps.push(follower.step()),
-                Some((follower, Ok(item))) => self.heads.push((follower, item)),
-                Some((_, Err(error))) => {
-                    self.lost += 1;
-                    if self.lost + self.quorum > self.replicas {
+                Some((follower, Ok(item))) => {
+                    self.lost.remove(&follower.link.replica());
+                    if item.0 < self.from {
+                        self.steps.push(follower.step());
+                    } else {
+                        self.heads.push((follower, item));
+                    }
+                }
+                Some((follower, Err(error))) => {
+                    self.lost.insert(follower.link.replica());
+                    self.steps.push(follower.again());
+                    if let Some(fork) = self.shared.memory.fork() {
+                        return Err(fork);
+                    }
+                    if self.lost.len() + self.quorum > self.shared.links.len() {
                         return Err(error);
                     }
                 }

@@ -1,16 +1,23 @@
 //! One replica as a client sees it: a connection that is made when needed, and the check of every reply.
 
-use super::ClientError;
+use super::{
+    ClientError,
+    memory::{Anchor, Memory},
+};
 use quorate_protocol::{
     cluster::ReplicaMember,
-    command::Reply,
+    command::{History, Reply, seen_to_wire},
     digest::Digest,
+    ids::ReplicaId,
     limits::MESSAGE_BYTES_MAX,
-    query::Answer,
+    query::{Answer, command_digest, question_digest},
     sign::Signed,
     wire::{self, job_tracker_client::JobTrackerClient},
 };
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::time::Instant;
 use tonic::{
     Code, Status,
@@ -20,17 +27,47 @@ use tonic::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-const BACKOFF_FIRST: Duration = Duration::from_millis(20);
+/// Replicas are a few milliseconds apart: whoever is behind is asked again soon.
+const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// The two calls with one answer.
-#[derive(Clone, Copy)]
-pub(super) enum Call {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
     Submit,
     Ask,
 }
 
+/// What all replicas are asked, in the same bytes.
+pub(super) struct Asked {
+    call: Call,
+    bytes: Vec<u8>,
+    to: Digest,
+    seen: Option<Arc<Anchor>>,
+}
+
+impl Asked {
+    /// An encoded envelope, whose request shows what was seen.
+    pub(super) fn command(bytes: Vec<u8>, seen: Option<Arc<Anchor>>) -> Self {
+        Self { call: Call::Submit, to: command_digest(&bytes), bytes, seen }
+    }
+    /// An encoded question.
+    pub(super) fn question(bytes: Vec<u8>, seen: Option<Arc<Anchor>>) -> Self {
+        let to = question_digest(&bytes, &seen_to_wire(history(seen.as_ref())));
+        Self { call: Call::Ask, bytes, to, seen }
+    }
+    pub(super) fn is_command(&self) -> bool {
+        self.call == Call::Submit
+    }
+}
+
+/// An anchor's history.
+pub(super) fn history(anchor: Option<&Arc<Anchor>>) -> Option<History> {
+    anchor.map(|anchor| anchor.history)
+}
+
 /// Waits longer after each failure.
+#[derive(Clone)]
 pub(super) struct Backoff(Duration);
 
 impl Default for Backoff {
@@ -40,9 +77,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    pub(super) fn grow(&mut self) {
+        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+    }
     pub(super) async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+        self.grow();
     }
     /// Waits, and says whether there is time for another try.
     pub(super) async fn wait_until(&mut self, deadline: Instant) -> bool {
@@ -52,6 +92,25 @@ impl Backoff {
         self.wait().await;
         true
     }
+}
+
+/// A reply that this replica signed for this cluster and for what was asked, and that goes with what was seen.
+#[derive(Clone)]
+pub(super) struct Checked {
+    pub(super) answer: Answer,
+    /// What the replica had executed.
+    pub(super) history: History,
+    /// All histories that the reply states.
+    pub(super) states: Vec<History>,
+    pub(super) signed: Signed<Reply>,
+}
+
+/// Why a reply does not count.
+pub(super) enum Doubt {
+    /// It speaks of a state before the one that was seen. The replica may come to it.
+    Behind,
+    /// It is not to be believed.
+    Untrustworthy(ClientError),
 }
 
 /// A replica.
@@ -64,6 +123,10 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(member: ReplicaMember, cluster: Digest) -> Self {
         Self { member, cluster, service: OnceLock::new() }
+    }
+
+    pub(super) fn replica(&self) -> ReplicaId {
+        self.member.id
     }
 
     /// The service behind a lazy connection. Fails only when the configured address is none.
@@ -85,18 +148,16 @@ impl Link {
     }
 
     /// Calls until there is a reply, the replica rejects the call, or the deadline is over.
-    pub(super) async fn call(
-        &self,
-        call: Call,
-        bytes: &[u8],
-        to: Digest,
-        deadline: Instant,
-    ) -> Result<Answer, ClientError> {
+    pub(super) async fn call(&self, asked: &Asked, memory: &Memory, deadline: Instant) -> Result<Checked, ClientError> {
         let mut backoff = Backoff::default();
         loop {
-            let reply = tokio::time::timeout_at(deadline, self.call_once(call, bytes));
+            let reply = tokio::time::timeout_at(deadline, self.call_once(asked));
             let status = match reply.await {
-                Ok(Ok(reply)) => return self.check(&reply, to),
+                Ok(Ok(reply)) => match self.check(&reply, asked.to, asked.seen.as_ref(), memory) {
+                    Ok(checked) => return Ok(checked),
+                    Err(Doubt::Untrustworthy(error)) => return Err(error),
+                    Err(Doubt::Behind) => Status::unavailable("it has not executed what was executed before"),
+                },
                 Ok(Err(status)) if !is_passing(&status) => return Err(self.rejected(status)),
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no answer in time"),
@@ -107,34 +168,57 @@ impl Link {
         }
     }
 
-    async fn call_once(&self, call: Call, bytes: &[u8]) -> Result<wire::Reply, Status> {
+    async fn call_once(&self, asked: &Asked) -> Result<wire::Reply, Status> {
         let mut service = self.service()?;
-        let reply = match call {
-            Call::Submit => service.submit(wire::Command { signed: bytes.to_vec() }).await,
-            Call::Ask => service.ask(wire::Question { question: bytes.to_vec() }).await,
+        let bytes = asked.bytes.clone();
+        let reply = match asked.call {
+            Call::Submit => service.submit(wire::Command { signed: bytes }).await,
+            Call::Ask => {
+                let seen = seen_to_wire(history(asked.seen.as_ref()));
+                service.ask(wire::Question { question: bytes, seen }).await
+            }
         };
         reply.map(tonic::Response::into_inner)
     }
 
-    /// The answer, when this replica signed it for this cluster and for what was asked.
-    pub(super) fn check(&self, reply: &wire::Reply, to: Digest) -> Result<Answer, ClientError> {
-        let signed =
-            Signed::<Reply>::from_wire(&reply.signed).map_err(|error| self.untrustworthy(error.to_string()))?;
-        let reply = signed.verify(&self.member.key).map_err(|error| self.untrustworthy(error.to_string()))?;
+    /// Checks a reply: who signed it, for what, and whether its history goes with the one that was seen.
+    pub(super) fn check(
+        &self,
+        reply: &wire::Reply,
+        to: Digest,
+        seen: Option<&Arc<Anchor>>,
+        memory: &Memory,
+    ) -> Result<Checked, Doubt> {
+        let wrong = |what: String| {
+            memory.distrust(self.member.id, &what);
+            Doubt::Untrustworthy(ClientError::Untrustworthy { replica: self.member.id, what })
+        };
+        let signed = Signed::<Reply>::from_wire(&reply.signed).map_err(|error| wrong(error.to_string()))?;
+        let reply = signed.verify(&self.member.key).map_err(|error| wrong(error.to_string()))?;
         if reply.cluster != self.cluster {
-            return Err(self.untrustworthy("it is of another cluster".to_owned()));
+            return Err(wrong("it is of another cluster".to_owned()));
         }
         if reply.replica != self.member.id {
-            return Err(self.untrustworthy(format!("it is in the name of {}", reply.replica)));
+            return Err(wrong(format!("it is in the name of {}", reply.replica)));
         }
         if reply.to != to {
-            return Err(self.untrustworthy("it answers something else".to_owned()));
+            return Err(wrong("it answers something else".to_owned()));
         }
-        Ok(reply.into_inner().answer)
+        if let (Some(stated), Some(seen)) = (memory.contradiction(seen, &reply, &signed), history(seen)) {
+            return Err(wrong(format!("it states the history {stated}, and f + 1 replicas stated {seen}")));
+        }
+        if history(seen).is_some_and(|seen| reply.history.ordered < seen.ordered) {
+            return Err(Doubt::Behind);
+        }
+        let states = reply.states().collect();
+        let Reply { history, answer, .. } = reply.into_inner();
+        Ok(Checked { answer, history, states, signed })
     }
 
-    pub(super) fn untrustworthy(&self, what: String) -> ClientError {
-        ClientError::Untrustworthy { replica: self.member.id, what }
+    /// An answer that a replica may give, but not to this.
+    pub(super) fn untrustworthy(&self, memory: &Memory, what: &str) -> ClientError {
+        memory.distrust(self.member.id, what);
+        ClientError::Untrustworthy { replica: self.member.id, what: what.to_owned() }
     }
     pub(super) fn rejected(&self, status: Status) -> ClientError {
         ClientError::Rejected { replica: self.member.id, source: Box::new(status) }
@@ -145,7 +229,7 @@ impl Link {
     }
 }
 
-/// Whether another try may meet something else: a lost connection, a replica that starts, is full, or stops.
+/// Whether another try may meet something else: a lost connection, a replica that starts, is behind, is full, or stops.
 pub(super) fn is_passing(status: &Status) -> bool {
     match status.code() {
         Code::Ok

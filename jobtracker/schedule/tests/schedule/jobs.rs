@@ -47,8 +47,7 @@ fn each_kind_of_sender_has_its_own_commands() {
         (Sender::Tracker(TrackerId::new(77)), Command::Register(registration)),
         (replica, Command::Report(Default::default())),
         (tracker, Command::Absent(TrackerId::new(1))),
-        (client, Command::Tick),
-        (Sender::Replica(ReplicaId::new(77)), Command::Tick),
+        (client, Command::Absent(TrackerId::new(1))),
         (Sender::Replica(ReplicaId::new(77)), Command::Absent(TrackerId::new(1))),
     ] {
         let before = world.scheduler.clone();

@@ -119,6 +119,7 @@ impl World {
             id: ReplicaId::new(id),
             address: String::new(),
             key: replica_key(id).public(),
+            log: None,
         });
         let cluster = Cluster {
             name: "test".to_owned(),
@@ -145,7 +146,7 @@ impl World {
             Sender::Tracker(id) => tracker_key(id.number()),
             Sender::Replica(id) => replica_key(id.number()),
         };
-        Signed::seal(&Request { cluster: self.cluster.id(), sender, session: 0, sequence: 0, command }, &key)
+        Signed::seal(&Request { cluster: self.cluster.id(), sender, session: 0, sequence: 0, seen: None, command }, &key)
     }
 
     /// Orders a command, and checks all invariants after it.
@@ -215,7 +216,9 @@ impl World {
     /// Lets ordered time pass.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now += ms;
-        assert_eq!(self.send(Sender::Replica(ReplicaId::new(0)), Command::Tick), Answer::Done);
+        self.scheduler.advance(OrderedTime(self.now));
+        assert_eq!(invariants::broken(&self.scheduler), Vec::<String>::new());
+        self.watch_verdicts();
     }
 
     /// Takes a tracker's new directives over.

@@ -1,0 +1,187 @@
+//! What a replica must not forget about the agreement: the logs it read, the views, the chain of batches, and its own
+//! statements. Pure bookkeeping; who decides is [`crate::core::Core`].
+
+use crate::{
+    config::Config,
+    message::{Header, Signed, Standing, Statement},
+    stream::{Changed, Stream},
+    types::{History, Seq, View},
+};
+use quorate_counter::{Epoch, EpochRecord, Head, Position};
+use quorate_protocol::{
+    digest::Digest,
+    ids::{OrderedTime, ReplicaId},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A batch's header and the history that it follows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Link {
+    pub(crate) header: Header,
+    pub(crate) before: Digest,
+}
+
+/// One view.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct ViewLog {
+    /// What NEW-VIEW starts it with.
+    pub(crate) start: History,
+    /// With the last PREPARE.
+    pub(crate) tip: History,
+    /// Whether it was joined half-way: the start is then not what NEW-VIEW said, but a later place.
+    pub(crate) joined_later: bool,
+    /// The histories from the start to the tip, as far as they are needed.
+    pub(crate) prepared: BTreeMap<Seq, Digest>,
+    /// What each replica voted for here, with the epoch in which it did. The primary votes with PREPARE and NEW-VIEW.
+    pub(crate) votes: BTreeMap<ReplicaId, (Epoch, Seq)>,
+}
+
+impl ViewLog {
+    pub(crate) fn new(start: History) -> Self {
+        let prepared = BTreeMap::from([(start.seq, start.digest)]);
+        Self { start, tip: start, joined_later: false, prepared, votes: BTreeMap::new() }
+    }
+    pub(crate) fn history(&self, seq: Seq) -> Option<History> {
+        self.prepared.get(&seq).map(|digest| History { seq, digest: *digest })
+    }
+}
+
+/// The replica's own log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Own {
+    pub(crate) record: EpochRecord,
+    /// Up to here there are certificates.
+    pub(crate) attested: Head,
+    /// Statements after that: kept on disk, and in part with the trusted log.
+    pub(crate) queue: VecDeque<Statement>,
+    /// How it stands after all of them.
+    pub(crate) standing: Standing,
+}
+
+impl Own {
+    pub(crate) fn new(record: EpochRecord, standing: Standing) -> Self {
+        Self { attested: record.genesis(), record, queue: VecDeque::new(), standing }
+    }
+    /// The head after the first so many statements of the queue.
+    pub(crate) fn head_after(&self, statements: usize) -> Head {
+        self.record.extend(self.attested, self.queue.iter().take(statements).map(Statement::digest))
+    }
+}
+
+/// VIEW-CHANGEs of an epoch that has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Retired {
+    pub(crate) epoch: Epoch,
+    pub(crate) read: Position,
+    pub(crate) changes: BTreeMap<View, Changed>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ledger {
+    /// By replica. A stream's record is its replica's admitted epoch.
+    pub(crate) streams: Vec<Stream>,
+    /// The epoch before, by replica.
+    pub(crate) retired: Vec<Option<Retired>>,
+    pub(crate) views: BTreeMap<View, ViewLog>,
+    /// By the digest of the history that ends with it.
+    pub(crate) links: BTreeMap<Digest, Link>,
+    /// The committed histories, from some stable checkpoint on.
+    pub(crate) trunk: BTreeMap<Seq, Digest>,
+    pub(crate) committed: History,
+    /// The time of the last committed batch.
+    pub(crate) time: OrderedTime,
+    pub(crate) own: Own,
+    /// The f + 1 claims of the last stable checkpoint; empty before the first.
+    pub(crate) stable: Vec<Signed>,
+}
+
+impl Ledger {
+    pub(crate) fn new(config: &Config) -> Self {
+        let empty = History::empty(config.cluster);
+        let standing = Standing::genesis(empty);
+        let streams: Vec<_> = config.genesis.iter().map(|record| Stream::new(record.clone(), standing)).collect();
+        let mine = config.genesis[config.me.number() as usize].clone();
+        let mut first = ViewLog::new(empty);
+        // The first primary's view needs no NEW-VIEW: it has voted for the empty history from the start.
+        first.votes.insert(View(0).primary(config.replicas()), (streams[0].record.epoch, empty.seq));
+        Self {
+            retired: vec![None; streams.len()],
+            streams,
+            views: BTreeMap::from([(View(0), first)]),
+            links: BTreeMap::new(),
+            trunk: BTreeMap::from([(empty.seq, empty.digest)]),
+            committed: empty,
+            time: OrderedTime::default(),
+            own: Own::new(mine, standing),
+            stable: Vec::new(),
+        }
+    }
+
+    pub(crate) fn stream(&self, replica: ReplicaId) -> Option<&Stream> {
+        self.streams.get(replica.number() as usize)
+    }
+    pub(crate) fn stream_mut(&mut self, replica: ReplicaId) -> Option<&mut Stream> {
+        self.streams.get_mut(replica.number() as usize)
+    }
+    /// The epoch that counts for a replica after the committed history.
+    pub(crate) fn epoch(&self, replica: ReplicaId) -> Option<Epoch> {
+        self.stream(replica).map(|stream| stream.record.epoch)
+    }
+    /// The last view that began.
+    pub(crate) fn view(&self) -> View {
+        self.views.last_key_value().map_or(View(0), |(view, _)| *view)
+    }
+    /// The last stable checkpoint.
+    pub(crate) fn stable_seq(&self) -> Seq {
+        self.stable.first().and_then(|signed| signed.claim.history()).map_or(Seq(0), |history| history.seq)
+    }
+
+    /// The headers that lead from the committed history to a later one, in order.
+    pub(crate) fn path(&self, to: History) -> Path {
+        let mut headers = Vec::new();
+        let mut at = to;
+        while at.seq > self.committed.seq {
+            let Some(link) = self.links.get(&at.digest) else { return Path::Missing };
+            if link.header.seq != at.seq {
+                return Path::Contradiction;
+            }
+            headers.push((at, link.header.clone()));
+            at = History { seq: Seq(at.seq.0 - 1), digest: link.before };
+        }
+        match self.trunk.get(&at.seq) {
+            Some(digest) if *digest != at.digest => Path::Contradiction,
+            // Older than what is kept of the trunk: it was compared when it was committed.
+            Some(_) | None => {
+                headers.reverse();
+                Path::Known(headers)
+            }
+        }
+    }
+
+    /// Forgets what a stable checkpoint covers: batches up to `floor`.
+    pub(crate) fn forget(&mut self, floor: Seq) {
+        self.links.retain(|_, link| link.header.seq > floor);
+        self.trunk.retain(|seq, _| *seq >= floor);
+        for log in self.views.values_mut() {
+            let tip = log.tip.seq;
+            log.prepared.retain(|seq, _| *seq >= floor || *seq == tip);
+        }
+    }
+
+    /// Forgets the views before one that f + 1 replicas entered: no later view can start from them [SMR-9].
+    pub(crate) fn forget_views_before(&mut self, view: View) {
+        self.views.retain(|kept, _| *kept >= view);
+    }
+}
+
+/// How a history relates to the committed one.
+pub(crate) enum Path {
+    /// These headers follow the committed history; none when the history is a part of it.
+    Known(Vec<(History, Header)>),
+    /// Some headers between them are missing here.
+    Missing,
+    /// It leaves the committed history: impossible with at most f faults.
+    Contradiction,
+}

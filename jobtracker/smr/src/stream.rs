@@ -1,0 +1,282 @@
+//! One replica's log as this replica reads it [SMR-1].
+//!
+//! What must hold: statements are read in the order of their positions, none is left out, and each follows from those
+//! before it. What a statement may say depends on its speaker's own log only (and on other logs that it names, which
+//! are read first), so that all correct replicas accept alike [SMR-6]. A statement that breaks a rule is proof of a
+//! fault: nothing after it counts in this epoch.
+
+use crate::{
+    config::{Config, Limits, Mutant},
+    message::{Body, Flush, Standing, Statement},
+    types::{History, View},
+};
+use quorate_counter::{Certificate, EpochRecord, Head, Position};
+use quorate_protocol::ids::ReplicaId;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// Flushes that are kept although those before them are missing.
+const AHEAD_MAX: usize = 64;
+/// Heads that this replica vouches for.
+const VOUCHERS_MAX: usize = 4;
+/// VIEW-CHANGEs of one replica that are remembered, the newest ones.
+const CHANGES_MAX: usize = 16;
+
+impl Standing {
+    /// Before the first statement of a cluster's first epoch: everybody is in view 0.
+    pub(crate) fn genesis(empty: History) -> Self {
+        Self { left: View(0), entered: Some(View(0)), upto: empty }
+    }
+
+    /// Before the first statement of an epoch that was admitted later. It remembers no vote, and none from before counts.
+    pub(crate) fn admitted(at: History, left: View) -> Self {
+        Self { left, entered: None, upto: at }
+    }
+
+    /// The standing after a statement, or the rule that the statement breaks. Reads the speaker's own log only.
+    pub(crate) fn follow(
+        &self,
+        config: &Config,
+        speaker: ReplicaId,
+        statement: &Statement,
+    ) -> Result<Self, &'static str> {
+        let view = statement.view();
+        let primary = view.primary(config.replicas()) == speaker;
+        match statement {
+            Statement::Prepare { header, .. } => {
+                if !primary {
+                    return Err("SMR-4: a PREPARE for a view that has another primary");
+                }
+                if view < self.left && !config.mutated(Mutant::VoteAfterViewChange) {
+                    return Err("SMR-2: a PREPARE after it left the view");
+                }
+                if self.entered != Some(view) {
+                    return Err("SMR-9: a PREPARE for a view that it did not begin");
+                }
+                if header.seq != self.upto.seq.next() {
+                    return Err("SMR-3: a PREPARE that leaves places out or repeats one");
+                }
+                Ok(Self { upto: header.follow(self.upto), ..*self })
+            }
+            Statement::Commit { upto, .. } => {
+                if primary {
+                    return Err("SMR-4: a COMMIT of the primary");
+                }
+                if view < self.left && !config.mutated(Mutant::VoteAfterViewChange) {
+                    return Err("SMR-2: a COMMIT after it left the view");
+                }
+                match self.entered {
+                    Some(entered) if view < entered => Err("SMR-3: a COMMIT for an earlier view"),
+                    Some(entered) if view == entered && upto.seq <= self.upto.seq => {
+                        Err("SMR-3: a COMMIT that votes for nothing new")
+                    }
+                    _ => Ok(Self { entered: Some(view), upto: *upto, ..*self }),
+                }
+            }
+            Statement::ViewChange { target, .. } => {
+                if *target <= self.left || self.entered.is_some_and(|entered| *target <= entered) {
+                    return Err("SMR-2: a VIEW-CHANGE that goes back");
+                }
+                Ok(Self { left: *target, ..*self })
+            }
+            Statement::NewView { start, .. } => {
+                if !primary {
+                    return Err("SMR-9: a NEW-VIEW for a view that has another primary");
+                }
+                if view < self.left || self.entered.is_some_and(|entered| view <= entered) || view == View(0) {
+                    return Err("SMR-9: a NEW-VIEW for a view that it left or began already");
+                }
+                Ok(Self { entered: Some(view), upto: *start, ..*self })
+            }
+        }
+    }
+}
+
+/// A VIEW-CHANGE that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    pub(crate) position: Position,
+    /// What its speaker had shown of itself, this VIEW-CHANGE included.
+    pub(crate) standing: Standing,
+}
+
+/// One epoch of one replica's log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    pub(crate) record: EpochRecord,
+    /// Up to here the certificates were checked.
+    pub(crate) head: Head,
+    /// Up to here the statements were read.
+    pub(crate) read: Head,
+    pub(crate) standing: Standing,
+    /// What was checked and waits to be read, because of what it depends on.
+    waiting: VecDeque<Statement>,
+    /// The last flushes with the heads they end at, for others.
+    kept: VecDeque<(Arc<Flush>, Head)>,
+    /// Heads that all replicas vouch for alike.
+    vouchers: VecDeque<(Head, Standing)>,
+    /// By target.
+    pub(crate) changes: BTreeMap<View, Changed>,
+    /// Nothing before it was read: it was resumed here.
+    pub(crate) resumed_at: Position,
+    /// VIEW-CHANGEs up to here may have been forgotten.
+    pub(crate) changes_forgotten_to: Position,
+    /// Why nothing more of it counts.
+    pub(crate) broken: Option<String>,
+    /// Flushes beyond a gap, by the position before them. Lost at a restart, and fetched again.
+    #[serde(skip)]
+    ahead: BTreeMap<Position, (Arc<Flush>, Vec<Arc<Body>>)>,
+}
+
+/// What a flush brought.
+pub(crate) enum Taken {
+    /// Statements to read, and the batches that came with them.
+    New(Arc<Flush>, Vec<Arc<Body>>),
+    /// Nothing that was not known.
+    Nothing,
+    /// The flushes before it are missing.
+    Gap,
+    /// Too much waits already; it is fetched again later.
+    Full,
+    /// Its certificate is not of the log that was read so far.
+    Invalid,
+    /// The log attested two heads at one position.
+    Forked((Head, Certificate), (Head, Certificate)),
+}
+
+impl Stream {
+    pub(crate) fn new(record: EpochRecord, standing: Standing) -> Self {
+        let head = record.genesis();
+        Self {
+            record,
+            head,
+            read: head,
+            standing,
+            waiting: VecDeque::new(),
+            kept: VecDeque::new(),
+            vouchers: VecDeque::new(),
+            changes: BTreeMap::new(),
+            resumed_at: Position(0),
+            changes_forgotten_to: Position(0),
+            broken: None,
+            ahead: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+    pub(crate) fn vouchers(&self) -> impl Iterator<Item = &(Head, Standing)> {
+        self.vouchers.iter()
+    }
+    pub(crate) fn next_statement(&self) -> Option<&Statement> {
+        self.waiting.front()
+    }
+
+    /// Takes a flush whose replica and epoch are this log's.
+    pub(crate) fn take(&mut self, flush: Arc<Flush>, bodies: Vec<Arc<Body>>, limits: &Limits) -> Taken {
+        if self.broken.is_some() {
+            return Taken::Nothing;
+        }
+        if flush.end() <= self.head.position {
+            return self.compare(&flush);
+        }
+        if flush.after > self.head.position {
+            if self.ahead.len() < AHEAD_MAX {
+                self.ahead.insert(flush.after, (flush, bodies));
+            }
+            return Taken::Gap;
+        }
+        if self.waiting.len() + flush.statements.len() > limits.waiting_max {
+            return Taken::Full;
+        }
+        let known = (self.head.position.0 - flush.after.0) as usize;
+        let new = flush.statements.get(known..).unwrap_or_default();
+        let head = self.record.extend(self.head, new.iter().map(Statement::digest));
+        if self.record.verify(head, &flush.certificate).is_err() {
+            return Taken::Invalid;
+        }
+        self.waiting.extend(new.iter().cloned());
+        self.head = head;
+        self.kept.push_back((Arc::clone(&flush), head));
+        while self.kept.len() > limits.flushes_kept_max {
+            self.kept.pop_front();
+        }
+        Taken::New(flush, bodies)
+    }
+
+    /// The next flush that was beyond a gap and no longer is.
+    pub(crate) fn take_ahead(&mut self) -> Option<(Arc<Flush>, Vec<Arc<Body>>)> {
+        let (after, _) = self.ahead.first_key_value()?;
+        if *after > self.head.position { None } else { self.ahead.pop_first().map(|(_, ahead)| ahead) }
+    }
+
+    /// Looks whether a flush that is not new shows that the log was cloned or rolled back.
+    fn compare(&self, flush: &Flush) -> Taken {
+        let ends_at = |position: Position| self.kept.iter().find(|(_, end)| end.position == position);
+        let Some((mine, end)) = ends_at(flush.end()) else { return Taken::Nothing };
+        let before = match ends_at(flush.after) {
+            Some((_, before)) => *before,
+            None if flush.after == Position(0) => self.record.genesis(),
+            None => return Taken::Nothing,
+        };
+        let other = self.record.extend(before, flush.statements.iter().map(Statement::digest));
+        if other == *end || self.record.verify(other, &flush.certificate).is_err() {
+            return Taken::Nothing;
+        }
+        Taken::Forked((*end, mine.certificate.clone()), (other, flush.certificate.clone()))
+    }
+
+    /// The next statement was read, and this is how its speaker stands after it.
+    pub(crate) fn advance(&mut self, standing: Standing, limits: &Limits) {
+        let statement = self.waiting.pop_front().expect("SMR-1: a statement was read that did not wait");
+        self.read = self.record.extend(self.read, [statement.digest()]);
+        self.standing = standing;
+        if let Statement::ViewChange { target, .. } = statement {
+            self.changes.insert(target, Changed { position: self.read.position, standing });
+            if self.changes.len() > CHANGES_MAX
+                && let Some((_, forgotten)) = self.changes.pop_first()
+            {
+                self.changes_forgotten_to = forgotten.position;
+            }
+        }
+        if self.read.position.0 % limits.vouch_interval == 0 {
+            self.vouchers.push_back((self.read, standing));
+            if self.vouchers.len() > VOUCHERS_MAX {
+                self.vouchers.pop_front();
+            }
+        }
+        assert!(self.read.position <= self.head.position, "SMR-1: read beyond what was checked");
+    }
+
+    /// Goes on at a later head that f + 1 replicas vouch for [SMR-12].
+    pub(crate) fn resume(&mut self, head: Head, standing: Standing) {
+        self.waiting.clear();
+        self.kept.clear();
+        self.vouchers.clear();
+        self.vouchers.push_back((head, standing));
+        self.ahead.retain(|after, _| *after >= head.position);
+        (self.head, self.read, self.standing) = (head, head, standing);
+        self.resumed_at = head.position;
+    }
+
+    /// What follows a position; `None` when it is no longer kept.
+    pub(crate) fn flushes_after(&self, after: Position) -> Option<impl Iterator<Item = &Arc<Flush>>> {
+        let first = self.kept.front().map_or(self.head.position, |(flush, _)| flush.after);
+        if after < first {
+            return None;
+        }
+        let from = self.kept.partition_point(|(_, end)| end.position <= after);
+        Some(self.kept.iter().skip(from).map(|(flush, _)| flush))
+    }
+
+    /// Nothing more of this epoch counts.
+    pub(crate) fn break_off(&mut self, why: String) {
+        self.waiting.clear();
+        self.ahead.clear();
+        self.broken = Some(why);
+    }
+}

@@ -1,0 +1,133 @@
+//! One command or question to all replicas, until f + 1 of them give the same answer.
+//!
+//! Replicas that execute at different speeds answer a question differently for a moment. Those that have answered are then
+//! asked again, soon at first, while a silent one may still come: nobody waits for the slowest, who may be stopped.
+
+use super::{
+    ClientError, Shared,
+    link::{Asked, Backoff, Checked},
+};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use quorate_protocol::query::Answer;
+use tokio::time::Instant;
+
+/// A replica's number in the configuration, and what it said.
+type Said = (usize, Result<Checked, ClientError>);
+
+/// The replicas' answers as they come.
+pub(super) struct Round<'a> {
+    shared: &'a Shared,
+    asked: &'a Asked,
+    deadline: Instant,
+    /// The last answer of each replica.
+    said: Vec<Option<Checked>>,
+    backoffs: Vec<Backoff>,
+    /// Who is being asked right now.
+    waiting: Vec<bool>,
+    calls: FuturesUnordered<BoxFuture<'a, Option<Said>>>,
+    failed: usize,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(shared: &'a Shared, asked: &'a Asked, deadline: Instant) -> Self {
+        let replicas = shared.links.len();
+        let mut round = Self {
+            shared,
+            asked,
+            deadline,
+            said: (0..replicas).map(|_| None).collect(),
+            backoffs: vec![Backoff::default(); replicas],
+            waiting: vec![true; replicas],
+            calls: FuturesUnordered::new(),
+            failed: 0,
+        };
+        (0..replicas).for_each(|replica| round.ask(replica, None));
+        round
+    }
+
+    /// The answer that f + 1 replicas give.
+    pub(super) async fn agreed(mut self) -> Result<Answer, ClientError> {
+        while let Some(said) = self.calls.next().await {
+            let Some((replica, result)) = said else { continue };
+            self.waiting[replica] = false;
+            match result {
+                Ok(checked) => {
+                    self.said[replica] = Some(checked);
+                    if let Some(answer) = self.quorum() {
+                        return Ok(answer);
+                    }
+                    self.ask_again();
+                }
+                Err(error) => self.fail(error)?,
+            }
+        }
+        Err(self.hopeless(ClientError::Disagreement))
+    }
+
+    fn ask(&mut self, replica: usize, backoff: Option<Backoff>) {
+        let (link, memory) = (&self.shared.links[replica], &self.shared.memory);
+        let (asked, deadline) = (self.asked, self.deadline);
+        self.calls.push(Box::pin(async move {
+            if let Some(mut backoff) = backoff
+                && !backoff.wait_until(deadline).await
+            {
+                return None;
+            }
+            Some((replica, link.call(asked, memory, deadline).await))
+        }));
+    }
+
+    /// When f + 1 have answered and do not agree, they may by and by.
+    fn ask_again(&mut self) {
+        if self.said.iter().flatten().count() < self.shared.quorum() {
+            return;
+        }
+        for replica in 0..self.said.len() {
+            if self.said[replica].is_some() && !self.waiting[replica] {
+                self.waiting[replica] = true;
+                let backoff = self.backoffs[replica].clone();
+                self.backoffs[replica].grow();
+                self.ask(replica, Some(backoff));
+            }
+        }
+    }
+
+    /// The answer that f + 1 replicas agree on, if there is one.
+    fn quorum(&self) -> Option<Answer> {
+        let said: Vec<&Checked> = self.said.iter().flatten().collect();
+        let alike = |one: &Checked| said.iter().copied().filter(|other| self.alike(one, other)).collect::<Vec<_>>();
+        let agreeing = said.iter().map(|one| alike(one)).find(|alike| alike.len() >= self.shared.quorum())?;
+        self.shared.memory.learn(&said);
+        agreeing.first().map(|checked| checked.answer.clone())
+    }
+
+    /// A command that was executed has one place in the one history. What was refused has none: each says it when it likes.
+    fn alike(&self, one: &Checked, other: &Checked) -> bool {
+        let placed = self.asked.is_command() && !matches!(one.answer, Answer::Refused(_));
+        one.answer == other.answer && (!placed || one.history == other.history)
+    }
+
+    /// A replica has failed for good. That is an error once no f + 1 others are left.
+    fn fail(&mut self, error: ClientError) -> Result<(), ClientError> {
+        self.failed += 1;
+        if let Some(fork) = self.shared.memory.fork() {
+            return Err(fork);
+        }
+        let hopeless = self.failed + self.shared.quorum() > self.said.len();
+        if hopeless { Err(self.hopeless(error)) } else { Ok(()) }
+    }
+
+    /// Whoever contradicted what was seen is a liar, unless nobody is left to say so.
+    fn hopeless(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Unreachable { .. } | ClientError::Disagreement | ClientError::Untrustworthy { .. } => {
+                self.shared.memory.proof().unwrap_or(error)
+            }
+            ClientError::Refused(_)
+            | ClientError::Rejected { .. }
+            | ClientError::Fork { .. }
+            | ClientError::WrongKind { .. }
+            | ClientError::TooLong { .. } => error,
+        }
+    }
+}

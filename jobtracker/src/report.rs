@@ -1,0 +1,103 @@
+//! How a replica stands, for people.
+
+use crate::histories::to_wire;
+use quorate_counter::Head;
+use quorate_protocol::query::{FaultView, PeerView, ReplicaView};
+use quorate_smr::{
+    Fault, FaultKind,
+    core::{PeerReport, Report},
+};
+
+/// The replica's own trusted log.
+#[derive(Clone, Copy)]
+pub(crate) struct Log {
+    /// What people call it.
+    pub(crate) kind: &'static str,
+    /// Where it stands.
+    pub(crate) head: Head,
+}
+
+/// What is told of a replica. `garbage` is what its links saw.
+pub(crate) fn view(report: &Report, garbage: &[Fault], log: Log) -> ReplicaView {
+    ReplicaView {
+        replica: report.me,
+        view: report.view.0,
+        changing_to: report.changing_to.map(|view| view.0),
+        primary: report.primary,
+        executed: to_wire(report.executed),
+        committed: report.committed.0,
+        checkpoint: report.stable.0,
+        pending: report.pending as u64,
+        trusted_log: log.kind.to_owned(),
+        epoch: report.epoch.0,
+        position: log.head.position.0,
+        voting: report.voting,
+        peers: report.peers.iter().map(peer).collect(),
+        faults: report.faults.iter().chain(garbage).map(fault).collect(),
+    }
+}
+
+fn peer(peer: &PeerReport) -> PeerView {
+    PeerView {
+        replica: peer.replica,
+        executed: peer.decided.map(|history| history.seq.0),
+        epoch: peer.epoch.0,
+        position: peer.position.0,
+        waiting: peer.waiting as u64,
+    }
+}
+
+fn fault(fault: &Fault) -> FaultView {
+    let proof = match fault.kind {
+        FaultKind::Forked { .. } | FaultKind::Breach { .. } | FaultKind::Divergent { .. } => true,
+        FaultKind::Garbage(_) => false,
+    };
+    FaultView { replica: fault.replica, proof, what: describe(&fault.kind) }
+}
+
+fn describe(kind: &FaultKind) -> String {
+    match kind {
+        FaultKind::Forked { epoch, one, .. } => format!(
+            "its trusted log attested two different heads at position {} of epoch {}: it is broken, or was cloned or \
+             rolled back",
+            one.0.position, epoch.0
+        ),
+        FaultKind::Breach { epoch, what, .. } => format!("it broke the agreement's rules, in epoch {}: {what}", epoch.0),
+        FaultKind::Divergent { here, .. } => {
+            format!("it signed another history than the one that was executed here, {}", to_wire(*here))
+        }
+        FaultKind::Garbage(what) => format!("it sent what is no message: {what}"),
+    }
+}
+
+/// Says once, in the log, that somebody is faulty.
+pub(crate) fn warn(fault: &Fault) {
+    tracing::warn!(replica = %fault.replica, what = describe(&fault.kind), "a replica is faulty");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::REPLICA;
+    use quorate_protocol::digest::Digest;
+    use quorate_smr::{History, Seq};
+
+    #[test]
+    fn a_garbled_message_is_told_and_is_no_proof() {
+        let view = fault(&Fault { replica: REPLICA, kind: FaultKind::Garbage("too long".to_owned()) });
+        assert_eq!((view.proof, view.what.contains("too long")), (false, true));
+    }
+
+    #[test]
+    fn a_breach_is_proof() {
+        let history = History { seq: Seq(3), digest: Digest::of(b"history") };
+        let statement = quorate_smr::message::Statement::Commit { view: quorate_smr::View(0), upto: history };
+        let kind = FaultKind::Breach {
+            epoch: quorate_counter::Epoch(2),
+            what: "a vote after leaving".to_owned(),
+            statement: Box::new(statement),
+        };
+        let view = fault(&Fault { replica: REPLICA, kind });
+        assert_eq!((view.proof, view.what.contains("a vote after leaving")), (true, true));
+    }
+}

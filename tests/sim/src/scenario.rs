@@ -1,0 +1,312 @@
+//! One seed gives everything that a run depends on: cluster, limits, network, disks, trusted logs, workload and faults.
+
+use crate::{
+    actors::Lie,
+    directed,
+    fault::{DiskFate, Fault, LogFate},
+    rng::Rng,
+};
+use quorate_smr::{Limits, Mutant};
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+/// What a run is to show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plan {
+    /// Whatever the seed gives, within the bounds that the protocol promises to bear.
+    Random,
+    /// The same with one lie in any case.
+    Lie(Lie),
+    /// All honest replicas have a known bug: a violation is to be found.
+    Mutant(Mutant),
+    /// Two instances of one replica, each with a copy of the trusted log: safety is to break, or the clone to be seen.
+    ClonedLog,
+    /// A replica's disk and trusted log go back together: safety is to break.
+    RolledBackLog,
+}
+
+impl Plan {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Plan::Random, Plan::ClonedLog, Plan::RolledBackLog]
+            .into_iter()
+            .chain(Lie::ALL.into_iter().map(Plan::Lie))
+            .chain(Mutant::ALL.into_iter().map(Plan::Mutant))
+    }
+}
+
+/// `VoteAfterViewChange` as `vote-after-view-change`.
+fn dashed(name: &str) -> String {
+    let mut dashed = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !dashed.is_empty() {
+            dashed.push('-');
+        }
+        dashed.push(letter.to_ascii_lowercase());
+    }
+    dashed
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Plan::Random => f.write_str("random"),
+            Plan::Lie(lie) => write!(f, "lie:{}", dashed(&format!("{lie:?}"))),
+            Plan::Mutant(mutant) => write!(f, "mutant:{}", dashed(&format!("{mutant:?}"))),
+            Plan::ClonedLog => f.write_str("broken:cloned-log"),
+            Plan::RolledBackLog => f.write_str("broken:rolled-back-log"),
+        }
+    }
+}
+
+impl FromStr for Plan {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Plan::all().find(|plan| plan.to_string() == text).ok_or_else(|| {
+            let known: Vec<_> = Plan::all().map(|plan| plan.to_string()).collect();
+            format!("{text:?} is none of {}", known.join(", "))
+        })
+    }
+}
+
+/// The network between replicas, and between clients and replicas.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The shortest delay in milliseconds.
+    pub delay_min: u64,
+    /// The longest ordinary delay.
+    pub delay_max: u64,
+    /// How many of a thousand messages take ten times as long.
+    pub slow: u64,
+    /// How many of a thousand are lost.
+    pub loss: u64,
+    /// How many of a thousand come twice.
+    pub double: u64,
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// How many work at the same time.
+    pub clients: usize,
+    /// Whether all of them are processes of one and the same client, in sessions of their own.
+    pub shared_identity: bool,
+    /// Requests of each.
+    pub requests: u64,
+    /// The longest pause between two requests, in milliseconds.
+    pub pause_max: u64,
+    /// Milliseconds until a request is sent again, to all replicas.
+    pub retry: u64,
+    /// How many of a thousand requests are sent to all replicas at once.
+    pub everywhere: u64,
+    /// How many of a thousand are given up at a retry: the client goes on in a new session.
+    pub give_up: u64,
+    /// How many of a thousand set an alarm.
+    pub alarms: u64,
+    /// Bytes that a few requests add to the state.
+    pub ballast: u32,
+    /// The longest ordinary request.
+    pub bytes_max: u64,
+}
+
+/// Everything that a run depends on.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it is to show.
+    pub plan: Plan,
+    /// Where it comes from.
+    pub seed: u64,
+    /// 2f + 1.
+    pub replicas: usize,
+    /// The core's bounds.
+    pub limits: Limits,
+    /// The network.
+    pub network: Network,
+    /// Milliseconds of an attestation, by replica.
+    pub log_latency: Vec<u64>,
+    /// The longest time until a write is durable, in milliseconds.
+    pub disk_latency: u64,
+    /// Milliseconds by which each replica's clock is ahead of the slowest.
+    pub skew: Vec<u64>,
+    /// The clients.
+    pub workload: Workload,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// When everything but liars heals.
+    pub heals: u64,
+    /// A known bug in all honest replicas.
+    pub mutant: Option<Mutant>,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn new(plan: Plan, seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x5155_4f52_4154_4521);
+        let mut scenario = Self::calm(plan, seed, &mut rng);
+        match plan {
+            Plan::Random => {
+                if scenario.replicas > 1 && rng.chance(550) {
+                    let lie = *rng.pick(&Lie::ALL);
+                    scenario.add_liar(lie, &mut rng);
+                    if scenario.replicas == 5 && rng.chance(500) {
+                        let lie = *rng.pick(&Lie::ALL);
+                        scenario.add_liar(lie, &mut rng);
+                    }
+                }
+                scenario.add_faults(&mut rng);
+            }
+            Plan::Lie(lie) => {
+                scenario.add_liar(lie, &mut rng);
+                scenario.add_faults(&mut rng);
+            }
+            Plan::Mutant(mutant) => directed::mutant(&mut scenario, mutant, &mut rng),
+            Plan::ClonedLog => directed::cloned_log(&mut scenario, &mut rng),
+            Plan::RolledBackLog => directed::rolled_back_log(&mut scenario, &mut rng),
+        }
+        scenario
+    }
+
+    /// f.
+    pub fn bound(&self) -> usize {
+        (self.replicas - 1) / 2
+    }
+
+    /// Replicas that count against f.
+    pub fn culprits(&self) -> BTreeSet<usize> {
+        self.faults.iter().filter_map(Fault::culprit).collect()
+    }
+
+    /// Whether a replica lies at some time.
+    pub fn lies(&self, node: usize) -> bool {
+        self.faults.iter().any(|fault| matches!(fault, Fault::Liar { node: liar, .. } if *liar == node))
+    }
+
+    /// A cluster without faults.
+    fn calm(plan: Plan, seed: u64, rng: &mut Rng) -> Self {
+        let replicas = match (plan, rng.below(20)) {
+            (Plan::Random, 0) => 1,
+            (Plan::Random | Plan::Lie(_), 1..=4) => 5,
+            _ => 3,
+        };
+        let latency = *rng.pick(&[0, 0, 1, 1, 20, 20, 70, 190]);
+        let delay_max = *rng.pick(&[1, 3, 10, 10, 40]);
+        let timeout = 60 + 2 * latency + 6 * delay_max + rng.below(300);
+        let clients = rng.between(1, 4) as usize;
+        let heals = rng.between(600, 600 + 8 * timeout.min(400));
+        Self {
+            plan,
+            seed,
+            replicas,
+            limits: limits(timeout, clients, rng),
+            network: Network {
+                delay_min: rng.below(delay_max + 1),
+                delay_max,
+                slow: *rng.pick(&[0, 0, 10, 50]),
+                loss: *rng.pick(&[0, 0, 5, 50, 200]),
+                double: *rng.pick(&[0, 0, 10, 100]),
+            },
+            log_latency: (0..replicas)
+                .map(|_| if rng.chance(800) { latency } else { *rng.pick(&[0, 1, 20, 70]) })
+                .collect(),
+            disk_latency: *rng.pick(&[0, 0, 1, 10]),
+            skew: (0..replicas).map(|_| if rng.chance(500) { 0 } else { rng.below(400) }).collect(),
+            workload: Workload {
+                clients,
+                shared_identity: rng.chance(300),
+                requests: rng.between(3, 16),
+                pause_max: *rng.pick(&[0, 10, 50, 200]),
+                retry: timeout / 2 + 20,
+                everywhere: *rng.pick(&[0, 300, 1000]),
+                give_up: *rng.pick(&[0, 0, 50, 300]),
+                alarms: *rng.pick(&[0, 100, 300]),
+                ballast: if rng.chance(100) { 50_000 } else { 0 },
+                bytes_max: *rng.pick(&[0, 20, 200]),
+            },
+            faults: Vec::new(),
+            heals,
+            mutant: None,
+        }
+    }
+
+    fn add_liar(&mut self, lie: Lie, rng: &mut Rng) {
+        let culprits = self.culprits();
+        if culprits.len() >= self.bound() {
+            return;
+        }
+        let free: Vec<_> = (0..self.replicas).filter(|node| !culprits.contains(node)).collect();
+        let node = if rng.chance(500) { free[0] } else { *rng.pick(&free) };
+        let from = if rng.chance(400) { 0 } else { rng.below(self.heals / 2) };
+        self.faults.push(Fault::Liar { node, lie, from });
+    }
+
+    /// Faults that the protocol promises to bear.
+    pub(crate) fn add_faults(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.below(7) {
+            let from = rng.below(self.heals);
+            let until = (from + rng.between(20, 4 * self.limits.view_timeout)).min(self.heals);
+            let fault = match rng.below(10) {
+                0..=2 => self.crash(from, until, rng),
+                3..=6 => self.cut(from, until, rng),
+                7 => Fault::Storm { loss: rng.between(100, 700), from, until },
+                8 => {
+                    let latency = *rng.pick(&[50, 190, 400]);
+                    Fault::SlowLog { node: rng.index(self.replicas), latency, from, until }
+                }
+                _ => self.isolation(from, until, rng),
+            };
+            self.faults.push(fault);
+            if let Some(Fault::Cut { senders, receivers, from, until }) = self.faults.last().cloned()
+                && rng.chance(700)
+            {
+                self.faults.push(Fault::Cut { senders: receivers, receivers: senders, from, until });
+            }
+        }
+    }
+
+    fn crash(&self, from: u64, until: u64, rng: &mut Rng) -> Fault {
+        let honest: Vec<_> = (0..self.replicas).filter(|node| !self.lies(*node)).collect();
+        let node = *rng.pick(&honest);
+        let culprits = self.culprits();
+        let affordable = culprits.contains(&node) || culprits.len() < self.bound();
+        let (disk, log) = match rng.below(8) {
+            0 | 1 if affordable => (DiskFate::Wiped, LogFate::Kept),
+            2 | 3 if affordable => (DiskFate::Old(rng.below(from + 1)), LogFate::Kept),
+            4 if affordable => (DiskFate::Kept, LogFate::Reset),
+            _ => (DiskFate::Kept, LogFate::Kept),
+        };
+        Fault::Crash { node, from, until, disk, log }
+    }
+
+    fn cut(&self, from: u64, until: u64, rng: &mut Rng) -> Fault {
+        let all = (1 << self.replicas) - 1;
+        let senders = 1 + rng.below(all) as u32;
+        Fault::Cut { senders, receivers: all as u32 & !senders, from, until }
+    }
+
+    /// The primary of one of the first views is cut off.
+    fn isolation(&self, from: u64, until: u64, rng: &mut Rng) -> Fault {
+        let alone = 1 << rng.below(self.replicas.min(2) as u64);
+        let others = ((1 << self.replicas) - 1) & !alone;
+        Fault::Cut { senders: alone, receivers: others, from, until }
+    }
+}
+
+fn limits(timeout: u64, clients: usize, rng: &mut Rng) -> Limits {
+    let checkpoint_interval = rng.between(4, 16);
+    Limits {
+        batch_requests_max: rng.between(1, 8) as usize,
+        batch_bytes_max: 1024,
+        request_bytes_max: 1024,
+        pipeline_max: rng.between(1, 8.min(checkpoint_interval)),
+        checkpoint_interval,
+        flush_statements_max: rng.between(1, 8) as usize,
+        flushes_kept_max: rng.between(16, 64) as usize,
+        waiting_max: rng.between(16, 64) as usize,
+        pending_max: rng.between(clients as u64, 12) as usize,
+        pending_bytes_max: 16 << 10,
+        sessions_max: rng.between(clients as u64, 8) as usize,
+        vouch_interval: rng.between(4, 16),
+        clock_ahead_max: rng.between(500, 2000),
+        view_timeout: timeout,
+        status_interval: rng.between(20, 100),
+    }
+}
