@@ -2,7 +2,7 @@
 
 use crate::keys::genesis;
 use quorate_counter::{
-    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, LogKey, OpenError, Software,
+    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, OpenError, Software,
     TrustedLog, helper::Remote,
 };
 use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, sign::SecretKey};
@@ -80,10 +80,7 @@ impl Device {
         if expected.is_none_or(|expected| EpochRecord { epoch: record.epoch, ..expected } != record) {
             return Err(LogError::Foreign { replica });
         }
-        let kind = match (&record.key, slow) {
-            (LogKey::Software(_), false) => "software",
-            (LogKey::Software(_), true) => "software, in a helper",
-        };
+        let kind = if slow { "software, in a helper process" } else { "software" };
         let head = log.append(&[])?.head;
         Ok(Self { log, kind, place: (record, head), slow })
     }

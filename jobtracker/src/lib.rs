@@ -1,30 +1,46 @@
 //! The job tracker's shell: what surrounds the pure state machines with sockets, a disk and a clock.
 //!
 //! * [`client`]: how every process speaks to the replicas. It believes what f + 1 of them say, and nothing else.
-//! * [`Replica`]: one running replica. A command passes the door (is the sender of this cluster, and did it sign
-//!   this?), is ordered and made durable, and is then executed by the state machine that all replicas share: the
-//!   scheduler of `quorate-schedule` behind a table of sessions, which has each command executed once. Only then is it
-//!   answered.
+//! * [`Replica`]: one running replica of 2f + 1. A request passes the door (is the sender of this cluster, and did it
+//!   sign this?), is agreed on and ordered by `quorate-smr`, and is then executed by the state machine that all replicas
+//!   share: the scheduler of `quorate-schedule`. Only then is it answered.
 //!
-//! One replica orders alone today. What agrees on the order is behind the interface of the module `order`, and nothing
-//! else depends on it.
+//! | module | what it holds |
+//! |---|---|
+//! | `reception`, `links` | one port for clients and replicas; authenticated links between replicas |
+//! | `door`, `service` | who may come in; the gRPC service, where every answer is signed |
+//! | `order`, `node` | the interface to the order, and the thread that owns the agreement behind it |
+//! | `store`, `device` | what is kept on the disk, and the trusted log |
+//! | `application`, `histories` | the executed state, and the histories that led to it |
+//! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
+//! | `liars` | replicas that lie, for tests and demonstrations |
 
 pub mod client;
 
 mod application;
+mod device;
 mod door;
+mod histories;
 mod housekeeper;
+mod keys;
+mod liars;
+mod links;
 mod liveness;
-mod log;
+mod node;
 mod order;
+mod reception;
 mod replica;
+mod report;
 mod service;
-mod sessions;
+mod store;
 mod topic;
 
 #[cfg(test)]
 mod testing;
 
-pub use log::{LogError, Place};
+pub use device::LogError;
+pub use liars::{ReplicaLiar, UnknownReplicaLiar};
+pub use node::BeginError;
 pub use order::{OrderError, Stopped};
 pub use replica::{LEASE_DEFAULT, Options, Replica, StartError};
+pub use store::{Place, StoreError};

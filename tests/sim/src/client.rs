@@ -31,6 +31,8 @@ pub(crate) struct Client {
     session: u64,
     sequence: u64,
     left: u64,
+    /// Which of its looks at the clock counts: the last one that it planned.
+    pub(crate) plan: u64,
     pub(crate) flight: Option<Flight>,
     /// What it sent before: a network plays it back.
     pub(crate) past: Vec<(RequestId, Payload)>,
@@ -39,7 +41,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(index: usize, workload: &Workload) -> Self {
         let number = if workload.shared_identity { 0 } else { index as u32 };
-        Self { number, session: index as u64 + 1, sequence: 0, left: workload.requests, flight: None, past: Vec::new() }
+        Self { number, session: index as u64 + 1, sequence: 0, left: workload.requests, plan: 0, flight: None, past: Vec::new() }
     }
 
     /// Whether it has got all that it wanted.

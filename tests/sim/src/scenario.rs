@@ -165,6 +165,15 @@ impl Scenario {
         scenario
     }
 
+    /// The same without some of its faults.
+    #[must_use]
+    pub fn without(&self, left_out: &BTreeSet<usize>) -> Self {
+        let mut scenario = self.clone();
+        let mut index = 0..;
+        scenario.faults.retain(|_| !index.next().is_some_and(|index| left_out.contains(&index)));
+        scenario
+    }
+
     /// f.
     pub fn bound(&self) -> usize {
         (self.replicas - 1) / 2

@@ -7,7 +7,7 @@ use crate::{
     machine::StateMachine,
     message::{Claim, Manifest, Message, Signed},
     table::ClientTable,
-    types::{History, Payload, Seq},
+    types::{Payload, Seq},
 };
 use quorate_protocol::{canonical, digest::Digest, ids::OrderedTime};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,6 @@ pub(super) struct State {
 /// The replicated state after a batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    pub(super) history: History,
     pub(super) state: Payload,
     pub(super) manifest: Manifest,
     pub(super) claim: Signed,
@@ -47,7 +46,7 @@ impl<M: StateMachine> Core<M> {
         let history = self.executed;
         let claim = self.sign(Claim::Checkpoint { history, root: manifest.root() });
         out.push(Action::Broadcast(Message::Claim(Box::new(claim.clone()))));
-        self.snapshots.insert(history.seq, Snapshot { history, state: state.into(), manifest, claim });
+        self.snapshots.insert(history.seq, Snapshot { state: state.into(), manifest, claim });
         if self.snapshots.len() > SNAPSHOTS_MAX {
             // The oldest one that is not the stable one.
             let stable = self.ledger.stable_seq();

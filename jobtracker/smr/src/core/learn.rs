@@ -270,6 +270,10 @@ impl<M: StateMachine> Core<M> {
         if !self.may_answer(to) {
             return;
         }
+        if digests.iter().any(|digest| !self.bodies.contains_key(digest)) && !self.ledger.stable.is_empty() {
+            // A stable checkpoint has passed it, or it never was here.
+            out.push(Action::Send(to, Message::Stable(self.ledger.stable.clone())));
+        }
         let (mut bodies, mut bytes) = (Vec::new(), 0);
         for body in digests.iter().filter_map(|digest| self.bodies.get(digest)) {
             bytes += body.bytes;

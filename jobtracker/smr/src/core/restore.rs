@@ -76,7 +76,7 @@ impl<M: StateMachine> Core<M> {
         }
         self.install_state(history, state).map_err(damaged)?;
         let claim = self.sign(Claim::Checkpoint { history, root });
-        self.snapshots.insert(history.seq, Snapshot { history, state: state.clone(), manifest, claim });
+        self.snapshots.insert(history.seq, Snapshot { state: state.clone(), manifest, claim });
         Ok(())
     }
 

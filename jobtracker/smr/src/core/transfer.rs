@@ -151,7 +151,9 @@ impl<M: StateMachine> Core<M> {
         let me = self.config.me;
         let root = transfer.root;
         let claim = self.sign(Claim::Checkpoint { history: transfer.history, root });
-        let snapshot = Snapshot { history: transfer.history, manifest: manifest(&state), state, claim };
+        let snapshot = Snapshot { manifest: manifest(&state), state, claim };
+        self.ledger.forget(transfer.history.seq);
+        self.forget_bodies();
         self.snapshots.clear();
         self.snapshots.insert(transfer.history.seq, snapshot);
         if self.ledger.own.record.epoch < self.ledger.epoch(me).unwrap_or_default() {
@@ -182,9 +184,7 @@ impl<M: StateMachine> Core<M> {
             if self.ledger.own.record == mine.record && self.ledger.own.standing.left == crate::types::View(u64::MAX) {
                 self.ledger.own.standing = mine.standing;
             }
-            self.ledger.forget(history.seq);
             self.ledger.trunk.insert(history.seq, history.digest);
-            self.forget_bodies();
         }
         self.members = decoded.members;
         let table = &self.table;

@@ -13,10 +13,9 @@ pub(crate) struct ForgeCertificate;
 impl ForgeCertificate {
     fn forge_own(hands: &mut Hands) {
         let (epoch, after) = (hands.pen(0).epoch(), hands.pen(0).position());
-        let certificate = match hands.pen(0).flushes().last() {
-            Some(flush) if hands.rng.chance(500) => flush.certificate.clone(),
-            _ => Certificate(hands.noise().as_bytes().to_vec()),
-        };
+        let last = hands.pen(0).flushes().last().map(|flush| flush.certificate.clone());
+        let noise = Certificate(hands.noise().as_bytes().to_vec());
+        let certificate = last.filter(|_| hands.rng.chance(500)).unwrap_or(noise);
         let upto = hands.fiction(hands.executed.seq.next());
         let statements = vec![Statement::Commit { view: hands.view, upto }];
         let flush = Flush { replica: hands.me, epoch, after, statements, certificate };

@@ -42,6 +42,8 @@ pub(crate) struct Hands {
     tips: BTreeMap<View, History>,
     /// Flushes of epochs that it gave up.
     pub(crate) retired: Vec<Arc<Flush>>,
+    /// Where the shadow log has the VIEW-CHANGE that is drafted.
+    pub(crate) leaving: Option<Position>,
     /// Its core is to lose its disk.
     pub(crate) wipe: bool,
     pub(crate) outbox: Vec<Sent>,
@@ -66,6 +68,7 @@ impl Hands {
             pens,
             tips: BTreeMap::from([(View(0), empty)]),
             retired: Vec::new(),
+            leaving: None,
             wipe: false,
             outbox: Vec::new(),
             coverage: Coverage::default(),
@@ -120,6 +123,12 @@ impl Hands {
         }
         for statement in &statements {
             self.follow(statement);
+        }
+        let leaves = statements.iter().position(|statement| matches!(statement, Statement::ViewChange { .. }));
+        if let Some(index) = leaves
+            && let Some(shadow) = self.leaving.take()
+        {
+            self.pen(brain).map(brain, shadow, index);
         }
         Some(self.pen(brain).write(statements))
     }

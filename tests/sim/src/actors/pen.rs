@@ -41,9 +41,9 @@ impl Pen {
         self.places.get(&(brain, shadow)).copied()
     }
 
-    /// The next position is where this statement of a shadow log went.
-    pub(crate) fn map(&mut self, brain: usize, shadow: Position) {
-        self.places.insert((brain, shadow), self.position().after(1));
+    /// A statement of a shadow log is the one of this index in what is written next.
+    pub(crate) fn map(&mut self, brain: usize, shadow: Position, index: usize) {
+        self.places.insert((brain, shadow), self.position().after(index + 1));
     }
 
     /// Writes statements, at least one, under one certificate.

@@ -31,7 +31,8 @@ impl Actor for StaleCertificate {
         for statement in &mut draft.statements {
             match statement {
                 Statement::NewView { changes, .. } => {
-                    for change in changes.iter_mut().filter(|change| change.replica != hands.me) {
+                    let me = hands.me;
+                    for change in changes.iter_mut().filter(|change| change.replica != me) {
                         if let Some(first) = self.first.get(&change.replica).filter(|first| *first != change) {
                             *change = *first;
                             hands.lied();

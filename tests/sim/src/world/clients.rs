@@ -5,8 +5,17 @@ use crate::{client::Flight, world::ending::Phase};
 use quorate_smr::{Input, Outcome, Payload, RequestId};
 
 impl World<'_> {
+    /// A client looks at the clock again after so many milliseconds, and not before.
+    pub(super) fn plan_client(&mut self, index: usize, ms: u64) {
+        self.clients[index].plan += 1;
+        self.after(ms, Event::Client(index, self.clients[index].plan));
+    }
+
     /// A client looks at the clock: it sends its next request, or the one in flight again.
-    pub(super) fn client(&mut self, index: usize) {
+    pub(super) fn client(&mut self, index: usize, plan: u64) {
+        if self.clients[index].plan != plan {
+            return;
+        }
         if self.clients[index].flight.is_some() {
             if self.phase == Phase::Faults && self.rng.chance(self.scenario.workload.give_up) {
                 self.begin_session(index);
@@ -24,7 +33,7 @@ impl World<'_> {
             return;
         }
         let retry = self.scenario.workload.retry + self.rng.below(10);
-        self.after(retry, Event::Client(index));
+        self.plan_client(index, retry);
     }
 
     fn begin_session(&mut self, index: usize) {
@@ -106,6 +115,6 @@ impl World<'_> {
             }
         }
         let pause = self.rng.below(self.scenario.workload.pause_max + 1);
-        self.after(pause, Event::Client(index));
+        self.plan_client(index, pause);
     }
 }

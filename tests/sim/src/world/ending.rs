@@ -48,7 +48,7 @@ impl World<'_> {
         for index in 0..self.clients.len() {
             self.clients[index].finish();
             self.clients[index].want_more();
-            self.after(1, Event::Client(index));
+            self.plan_client(index, 1);
         }
     }
 
@@ -65,7 +65,7 @@ impl World<'_> {
         self.phase = Phase::Without(self.tick + self.patience());
         for index in 0..self.clients.len() {
             self.clients[index].want_more();
-            self.after(1, Event::Client(index));
+            self.plan_client(index, 1);
         }
     }
 

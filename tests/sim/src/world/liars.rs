@@ -1,6 +1,6 @@
 //! Liars in the world: what goes through their hands.
 
-use super::{Event, Liar, World};
+use super::{Event, Liar, Node, World};
 use crate::{
     actors::{Actor, Draft, Hands, Honest, Lie, Pen, Sent, To},
     disk::Contents,
@@ -35,9 +35,10 @@ impl World<'_> {
     fn with_liar<T>(&mut self, node: usize, act: impl FnOnce(&mut dyn Actor, &mut Hands) -> T) -> Option<T> {
         let now = self.clock(node, 0);
         let tick = self.tick;
-        let liar = self.nodes[node].liar.as_mut()?;
+        let Node { liar, brains, .. } = &mut self.nodes[node];
+        let liar = liar.as_mut()?;
         liar.hands.now = now;
-        if let Some(core) = &self.nodes[node].brains[0].core {
+        if let Some(core) = &brains[0].core {
             liar.hands.view = core.view();
             liar.hands.executed = core.executed();
         }

@@ -14,23 +14,21 @@ use crate::{
     actors::{Actor, Hands},
     client::Client,
     coverage::Coverage,
-    disk::Disk,
     fault::{DiskFate, Fault},
     journal::Journal,
     keys::{SimulatedKeys, identify},
-    machine::Observer,
     oracle::{Oracle, Violation},
     rng::Rng,
     scenario::Scenario,
 };
 use ending::Phase;
 use network::Parcel;
-use quorate_counter::{Epoch, EpochRecord, Head, LogKey, Position};
+use quorate_counter::{Epoch, EpochRecord, LogKey, Position};
 use quorate_protocol::{
     digest::Digest,
     ids::{OrderedTime, ReplicaId},
 };
-use quorate_smr::{Action, Config, Core, Input, Outcome, Payload, RequestId, Verifier};
+use quorate_smr::{Action, Config, Input, Outcome, Payload, RequestId, Verifier};
 use replicas::{Brain, Job};
 use std::{
     cmp::Reverse,
@@ -61,8 +59,8 @@ pub(crate) enum Event {
     Device(Place, Job),
     /// A trusted log says that it has.
     Done(Place, Input),
-    /// A client looks at the clock.
-    Client(usize),
+    /// A client looks at the clock, unless it has made other plans since.
+    Client(usize, u64),
     /// A fault's disk is remembered.
     Photograph(usize),
     /// A fault begins.
@@ -134,7 +132,7 @@ struct Node {
 
 /// What a run came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outcome_ {
+pub struct RunReport {
     /// Of all events and of what everybody knows at the end.
     pub digest: Digest,
     /// What was reached.
@@ -155,7 +153,6 @@ pub(crate) struct World<'a> {
     nodes: Vec<Node>,
     clients: Vec<Client>,
     verifier: Verifier,
-    cluster: Digest,
     /// Indices of the faults that are going on.
     active: Vec<usize>,
     phase: Phase,
@@ -165,7 +162,7 @@ pub(crate) struct World<'a> {
 }
 
 /// Runs a scenario. With `trace`, prints what happens.
-pub(crate) fn run(scenario: &Scenario, trace: bool) -> Outcome_ {
+pub(crate) fn run(scenario: &Scenario, trace: bool) -> RunReport {
     let mut world = World::new(scenario, trace);
     let stopped = catch_unwind(AssertUnwindSafe(|| world.run()));
     if stopped.is_err() {
@@ -192,7 +189,6 @@ impl<'a> World<'a> {
             nodes,
             clients,
             verifier,
-            cluster,
             active: Vec::new(),
             phase: Phase::Faults,
             oracle: Oracle::default(),
@@ -227,7 +223,7 @@ impl<'a> World<'a> {
         }
         for client in 0..self.clients.len() {
             let begins = self.rng.below(50);
-            self.at(begins, Event::Client(client));
+            self.plan_client(client, begins);
         }
         for (index, fault) in self.scenario.faults.iter().enumerate() {
             let (from, until) = fault.span();
@@ -260,7 +256,7 @@ impl<'a> World<'a> {
             Event::Wake(place) => self.wake(place),
             Event::Device(place, job) => self.device(place, job),
             Event::Done(place, input) => self.done(place, input),
-            Event::Client(client) => self.client(client),
+            Event::Client(client, plan) => self.client(client, plan),
             Event::Photograph(fault) => self.photograph(fault),
             Event::Begin(fault) => self.begin(fault),
             Event::End(fault) => self.end(fault),
@@ -314,7 +310,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn outcome(mut self) -> Outcome_ {
+    fn outcome(mut self) -> RunReport {
         for node in &self.nodes {
             for core in node.brains.iter().filter_map(|brain| brain.core.as_ref()) {
                 self.journal.note_digest(core.digest());
@@ -323,7 +319,7 @@ impl<'a> World<'a> {
                 self.coverage.merge(&liar.hands.coverage);
             }
         }
-        Outcome_ {
+        RunReport {
             digest: self.journal.digest(),
             coverage: self.coverage,
             violation: self.oracle.violation().cloned(),

@@ -85,7 +85,7 @@ impl World<'_> {
         let machine = Machine::new(brain.observer.clone());
         let mut actions = Vec::new();
         let core = if compaction.is_none() && records.is_empty() {
-            Ok(Core::new(config, now, machine, device))
+            Ok(Core::new(config, now, machine, device, &mut actions))
         } else {
             Core::restore(config, now, machine, device, compaction, records, &mut actions)
         };

@@ -1,0 +1,53 @@
+//! Tells the replicas with odd numbers other proposals for the same places, under the certificate of the true ones, since
+//! its trusted log attests no others, and signs another history for them.
+
+use super::Lie;
+use crate::keys::Keyring;
+use quorate_protocol::{canonical, digest::Digest, ids::ReplicaId};
+use quorate_smr::{
+    Keys,
+    message::{Claim, Flush, Message, Signed, Statement, Status, WireMessage},
+};
+use std::sync::Arc;
+
+pub(super) struct Equivocate {
+    pub(super) cluster: Digest,
+    pub(super) me: ReplicaId,
+    pub(super) keys: Keyring,
+}
+
+impl Equivocate {
+    /// Another history at the same place.
+    fn divert(&self, status: &mut Status) {
+        if let Claim::Decided { history } = &mut status.decided.claim {
+            history.digest = Digest::of(history.digest.as_bytes());
+        }
+        let Signed { by, claim, signature } = &mut status.decided;
+        *signature = self.keys.sign(&canonical::encode(&("quorate smr claim v1", self.cluster, *by, &*claim)));
+    }
+}
+
+/// Other proposals for the same places.
+fn rewritten(flush: &Flush) -> Flush {
+    let mut flush = flush.clone();
+    for statement in &mut flush.statements {
+        if let Statement::Prepare { header, .. } = statement {
+            header.time = header.time.after(1);
+        }
+    }
+    flush
+}
+
+impl Lie for Equivocate {
+    fn says(&self, to: ReplicaId, mut message: WireMessage) -> Vec<WireMessage> {
+        if to.number() % 2 == 0 {
+            return vec![message];
+        }
+        match &mut message {
+            Message::Flush(flush, _) if flush.replica == self.me => *flush = Arc::new(rewritten(flush)),
+            Message::Status(status) => self.divert(status),
+            _ => {}
+        }
+        vec![message]
+    }
+}
