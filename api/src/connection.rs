@@ -176,6 +176,7 @@ impl From<ClientError> for Failure {
             ClientError::Rejected { .. }
             | ClientError::Untrustworthy { .. }
             | ClientError::Disagreement
+            | ClientError::Fork { .. }
             | ClientError::WrongKind { .. }
             | ClientError::TooLong { .. } => Failure::new(Exit::Cluster, error.to_string()),
         }
@@ -198,7 +199,7 @@ impl From<Refusal> for Failure {
             Refusal::TooFewDomains { .. } => failure(Exit::Cluster).hint("use a smaller --f, or start more trackers"),
             Refusal::WrongTarget { .. } => failure(Exit::Cluster).hint("build the program for the trackers' machines"),
             Refusal::Invalid(_) => failure(Exit::Usage),
-            Refusal::Full(_) | Refusal::NotAllowed(_) | Refusal::Stale => failure(Exit::Cluster),
+            Refusal::Full(_) | Refusal::NotAllowed(_) | Refusal::Stale | Refusal::Fork { .. } => failure(Exit::Cluster),
         }
     }
 }
@@ -246,7 +247,7 @@ mod tests {
             f: 0,
             allow_liars: true,
             clients: vec![client.public()],
-            replicas: vec![ReplicaMember { id: ReplicaId::new(0), address: "127.0.0.1:1".to_owned(), key: key(1) }],
+            replicas: vec![ReplicaMember { id: ReplicaId::new(0), address: "127.0.0.1:1".to_owned(), key: key(1), log: None }],
             trackers: vec![TrackerMember { id: TrackerId::new(0), domain: Domain("d0".to_owned()), key: key(2) }],
         }
     }

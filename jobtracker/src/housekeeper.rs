@@ -1,27 +1,30 @@
-//! The replica's own commands: it lets ordered time pass when a deadline waits for it, and says who is absent.
+//! The replica's own commands: it says who is absent.
 
 use crate::{
     application::Application,
     client::new_session,
+    door::Door,
     liveness::{Presence, Streams},
-    order::{Order, Stopped, wall_clock},
+    order::{Order, Stopped, Submitted},
 };
 use quorate_protocol::{
-    command::{Command, Envelope, Request, Sender},
+    canonical,
+    command::{Command, Envelope, Refusal, Request, Sender},
     digest::Digest,
-    ids::{OrderedTime, ReplicaId},
+    ids::ReplicaId,
     query::Answer,
     sign::{SecretKey, Signed},
 };
-use std::time::Duration;
-use tokio::{sync::watch, time::Instant};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 
-/// The least time between two ticks, whatever the deadlines say.
-const TICK_PAUSE_MS: u64 = 10;
+/// How far a session that was stale is moved on: about a minute, as sessions are numbered by nanoseconds.
+const SESSION_STEP: u64 = 1 << 36;
 
 /// Orders the replica's own commands, one after the other.
 pub(crate) struct Housekeeper {
     order: Order,
+    door: Arc<Door>,
     streams: Streams,
     presence: Presence,
     /// Time between two looks at who is there.
@@ -30,7 +33,7 @@ pub(crate) struct Housekeeper {
 }
 
 /// The replica as a sender of commands.
-struct Voice {
+pub(crate) struct Voice {
     cluster: Digest,
     replica: ReplicaId,
     key: SecretKey,
@@ -39,77 +42,61 @@ struct Voice {
 }
 
 impl Voice {
-    fn say(&mut self, command: Command) -> Envelope {
+    pub(crate) fn new(cluster: Digest, replica: ReplicaId, key: SecretKey) -> Self {
+        Self { cluster, replica, key, session: new_session(), sequence: 0 }
+    }
+
+    fn say(&mut self, command: Command) -> Vec<u8> {
         self.sequence += 1;
         let sender = Sender::Replica(self.replica);
         let Voice { cluster, session, sequence, .. } = *self;
-        Envelope { sender, request: Signed::seal(&Request { cluster, sender, session, sequence, command }, &self.key) }
+        let request = Request { cluster, sender, session, sequence, seen: None, command };
+        canonical::encode(&Envelope { sender, request: Signed::seal(&request, &self.key) })
+    }
+
+    /// The other replicas have forgotten this session, because this machine's clock ran ahead once.
+    fn begin_anew(&mut self) {
+        self.session = new_session().max(self.session.saturating_add(SESSION_STEP));
+        self.sequence = 0;
     }
 }
 
 impl Housekeeper {
-    pub(crate) async fn new(
-        order: Order,
-        streams: Streams,
-        lease: Duration,
-        cluster: Digest,
-        replica: ReplicaId,
-        key: SecretKey,
-    ) -> Result<Self, Stopped> {
-        let sender = Sender::Replica(replica);
-        let session = order.read(move |state| state.sessions().fresh(&sender, new_session())).await?;
-        let voice = Voice { cluster, replica, key, session, sequence: 0 };
-        Ok(Self { order, streams, presence: Presence::new(lease), round: lease / 4, voice })
+    pub(crate) fn new(order: Order, door: Arc<Door>, streams: Streams, lease: Duration, voice: Voice) -> Self {
+        Self { order, door, streams, presence: Presence::new(lease), round: lease / 4, voice }
     }
 
     /// Runs until it is told to stop or the order stops.
-    pub(crate) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
-        let mut executed = self.order.executed();
-        let mut next_round = Instant::now();
-        let mut ticked = OrderedTime(0);
-        while !*stopping.borrow() {
-            executed.borrow_and_update();
-            let Ok(deadline) = self.order.read(|state| state.scheduler().next_deadline()).await else { return };
-            let deadline = deadline.map(|deadline| deadline.max(ticked.after(TICK_PAUSE_MS)));
-            let done = if deadline.is_some_and(|deadline| deadline <= wall_clock()) {
-                ticked = wall_clock();
-                self.order(Command::Tick).await
-            } else if next_round <= Instant::now() {
-                next_round = Instant::now() + self.round;
-                self.look_around().await
-            } else {
-                tokio::select! {
-                    stop = stopping.changed() => stop.map_err(|_| Stopped),
-                    changed = executed.changed() => changed.map_err(|_| Stopped),
-                    () = tokio::time::sleep(deadline.map_or(Duration::MAX, until)) => Ok(()),
-                    () = tokio::time::sleep_until(next_round) => Ok(()),
-                }
-            };
-            if done.is_err() {
-                return;
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            // An error says that the replica is gone, which is a reason to stop as well.
+            _ = stop.wait_for(|stop| *stop) => {}
+            Err(Stopped) = self.keep() => {}
+        }
+    }
+
+    async fn keep(&mut self) -> Result<(), Stopped> {
+        loop {
+            tokio::time::sleep(self.round).await;
+            let live = self.order.read(Application::live).await?;
+            for tracker in self.presence.check(tokio::time::Instant::now(), &live, &self.streams) {
+                tracing::info!(%tracker, "no sign of life");
+                self.order(Command::Absent(tracker)).await?;
             }
         }
     }
 
-    async fn look_around(&mut self) -> Result<(), Stopped> {
-        let live = self.order.read(Application::live).await?;
-        for tracker in self.presence.check(Instant::now(), &live, &self.streams) {
-            tracing::info!(%tracker, "no sign of life");
-            self.order(Command::Absent(tracker)).await?;
-        }
-        Ok(())
-    }
-
     async fn order(&mut self, command: Command) -> Result<(), Stopped> {
-        let answer = self.order.submit(self.voice.say(command)).await?;
-        if let Answer::Refused(refusal) = answer {
-            tracing::error!(%refusal, "the replica's own command was refused");
+        let envelope = self.voice.say(command);
+        let admitted = self.door.admit(&envelope).expect("the replica is of its own cluster");
+        match self.order.submit(admitted.id, &envelope).await? {
+            Submitted::Executed(_, Answer::Refused(Refusal::Stale)) => self.voice.begin_anew(),
+            Submitted::Executed(_, Answer::Refused(refusal)) => {
+                tracing::error!(%refusal, "the replica's own command was refused");
+            }
+            // After the next lease it is said again.
+            Submitted::Executed(..) | Submitted::Busy => {}
         }
         Ok(())
     }
-}
-
-/// From now to an ordered time by this machine's clock.
-fn until(deadline: OrderedTime) -> Duration {
-    Duration::from_millis(deadline.since(wall_clock()))
 }

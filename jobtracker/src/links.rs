@@ -17,7 +17,6 @@ mod incoming;
 mod outgoing;
 mod seal;
 
-pub use handshake::LinkError;
 pub(crate) use handshake::{FIRST_BYTE, Identity};
 pub(crate) use incoming::Incoming;
 

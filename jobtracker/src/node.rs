@@ -17,7 +17,7 @@ use crate::{
     report,
     store::{Kept, Store, StoreError},
 };
-use quorate_counter::{Completion, Epoch, Head};
+use quorate_counter::{Completion, Epoch};
 use quorate_protocol::{
     command::History,
     digest::Digest,
@@ -25,7 +25,7 @@ use quorate_protocol::{
     query::ReplicaView,
 };
 use quorate_smr::{
-    Action, Config, Core, Fault, FaultKind, Input, Outcome, Payload, Record, RequestId, StateMachine, Verified,
+    Action, Config, Core, Fault, FaultKind, Input, Outcome, Record, RequestId, StateMachine, Verified,
     core::RestoreError,
 };
 use std::{
@@ -140,7 +140,7 @@ impl Node {
         let clerk = device.start(Box::new(move |completion| drop(tell.send(Event::Device(completion)))))?;
         let mut actions = Vec::new();
         let core = if kept.base.is_none() && kept.records.is_empty() {
-            Core::new(config, now, state.clone(), place)
+            Core::new(config, now, state.clone(), place, &mut actions)
         } else {
             Core::restore(config, now, state.clone(), place, kept.base, kept.records, &mut actions)?
         };
@@ -173,7 +173,8 @@ impl Node {
     pub(crate) fn run(mut self) -> Result<(), OrderError> {
         self.perform()?;
         while !self.stopping {
-            match self.inbox.recv_timeout(self.patience()) {
+            let patience = self.patience();
+            match self.inbox.recv_timeout(patience) {
                 Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

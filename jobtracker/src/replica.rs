@@ -1,20 +1,30 @@
-//! One running replica: it opens the log, owns all tasks, and takes them down in order.
+//! One running replica: it opens what it kept, owns all tasks and threads, and takes them down in order.
 
 use crate::{
-    housekeeper::Housekeeper,
+    application::{Application, Shared},
+    device::{Device, LogError},
+    door::Door,
+    housekeeper::{Housekeeper, Voice},
+    keys::{Keyring, configuration},
+    liars::ReplicaLiar,
+    links::{Identity, Incoming, Outbox},
     liveness::Streams,
-    log::{LogError, Place},
-    order::{Order, OrderError, Solo, Stopped},
-    service::Service,
+    node::{BeginError, Inbox, Node, Parts},
+    order::{Order, OrderError, Stopped},
+    reception::Reception,
+    service::{Notary, Service},
+    store::{Kept, Place, Store, StoreError},
 };
-use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, sign::SecretKey};
+use futures::Stream;
+use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, query::ReplicaView, sign::SecretKey};
+use quorate_smr::Verifier;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 
 /// How long a tracker may be without a stream of directives before it counts as absent.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(3);
@@ -38,10 +48,14 @@ pub struct Options {
     pub replica: ReplicaId,
     /// That replica's key.
     pub key: SecretKey,
-    /// Where it keeps its log. It is made when it does not exist.
+    /// Where it keeps what it must not forget, its trusted log too. It is made when it does not exist.
     pub directory: PathBuf,
+    /// The socket of the process that holds its trusted log, when that is not this one.
+    pub helper: Option<PathBuf>,
     /// How long a tracker may be without a stream of directives: usually [`LEASE_DEFAULT`].
     pub lease: Duration,
+    /// How it lies. Only where the cluster's configuration allows liars.
+    pub liar: Option<ReplicaLiar>,
 }
 
 /// Why a replica does not start.
@@ -56,48 +70,73 @@ pub enum StartError {
     /// The key is not the one of the configuration.
     #[error("this is not the key that the cluster's configuration has for {0}")]
     WrongKey(ReplicaId),
-    /// The log cannot be used.
+    /// The configuration allows no liars.
+    #[error("the cluster's configuration does not allow liars")]
+    NoLiars,
+    /// What it kept cannot be used.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Store(#[from] StoreError),
+    /// Its trusted log cannot be used.
+    #[error(transparent)]
+    TrustedLog(#[from] LogError),
+    /// The agreement cannot go on from what it kept.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    /// Executing what it kept panicked: a bug, whose message was printed.
+    #[error("executing what the replica kept panicked: this program has a bug there; what was kept is intact")]
+    NotExecutable,
     /// The operating system gives no socket or thread.
     #[error("the operating system gives no socket or thread")]
     System(#[from] io::Error),
-    /// It stopped before it had started.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
 }
 
 /// A running replica. Dropped, it stops without waiting for anybody.
 pub struct Replica {
     address: SocketAddr,
     order: Order,
+    links: Arc<Incoming>,
     stopping: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
-    housekeeper: JoinHandle<()>,
-    /// The result of the ordering thread, until it was taken.
-    ended: Option<oneshot::Receiver<Result<(), LogError>>>,
+    /// Reception, housekeeper, and the ways to the other replicas.
+    tasks: JoinSet<()>,
+    /// The result of the agreement's thread, until it was taken.
+    ended: Option<oneshot::Receiver<Result<(), OrderError>>>,
 }
 
 impl Replica {
-    /// Opens the log, executes what is in it, and serves.
+    /// Opens what was kept, goes on from there, and serves.
     ///
     /// # Errors
     /// [`StartError`]. Nothing is left running.
     pub async fn start(options: Options, listener: TcpListener) -> Result<Self, StartError> {
         check(&options)?;
         let address = listener.local_addr()?;
-        let (solo, order) = open(&options).await?;
-        let Options { cluster, replica, key, lease, .. } = options;
-        let streams = Streams::default();
+        let (store, kept, device) = open(&options).await?;
+        let Options { cluster, replica, key, lease, liar, .. } = options;
+        let id = cluster.id();
+        let lie = liar.map(|liar| liar.lie(id, replica, Keyring::new(&cluster, key.clone())));
+        let door = Arc::new(Door::new(Arc::clone(&cluster)));
+        let config = configuration(&cluster, replica, &key, Arc::clone(&door));
+        let (inbox, verifier) = (Inbox::new(), Verifier::new(&config));
+        let identity = Arc::new(Identity::new(Arc::clone(&cluster), replica, key.clone()));
+        let links = Arc::new(Incoming::new(Arc::clone(&identity), verifier, inbox.sender()));
         let (stopping, stop) = watch::channel(false);
-        let housekeeper =
-            Housekeeper::new(order.clone(), streams.clone(), lease, cluster.id(), replica, key.clone()).await?;
-        let service = Service::new(cluster, replica, key, order.clone(), streams, stop.clone());
-        let ended = Some(spawn_order(solo)?);
-        let housekeeper = tokio::spawn(housekeeper.run(stop.clone()));
-        let server = tokio::spawn(serve(service, listener, stop));
+        let mut tasks = JoinSet::new();
+        let outbox = Outbox::start(&identity, lie.clone(), &stop, &mut tasks);
+        let state = Shared::new(Application::new((*cluster).clone()));
+        let (node, order) = begin(Parts { config, state, store, kept, device, outbox, lie: lie.clone() }, inbox).await?;
+        let ended = Some(spawn(node)?);
+        let streams = Streams::default();
+        let voice = Voice::new(id, replica, key.clone());
+        let housekeeper = Housekeeper::new(order.clone(), Arc::clone(&door), streams.clone(), lease, voice);
+        tasks.spawn(housekeeper.run(stop.clone()));
+        let (reception, clients) = Reception::new(listener, Arc::clone(&links));
+        tasks.spawn(reception.run(stop.clone()));
+        let notary = Notary::new(id, replica, key, lie);
+        let service = Service::new(door, notary, order.clone(), streams, stop.clone());
+        let server = tokio::spawn(serve(service, clients, stop));
         tracing::info!(%replica, %address, executed = *order.executed().borrow(), "the replica serves");
-        Ok(Self { address, order, stopping, server, housekeeper, ended })
+        Ok(Self { address, order, links, stopping, server, tasks, ended })
     }
 
     /// Where it serves.
@@ -105,16 +144,25 @@ impl Replica {
         self.address
     }
 
-    /// How many commands were executed, and the digest of the state that they led to: the same for every replica.
+    /// How many batches of commands were executed, and the digest of the state that they led to: the same for every
+    /// replica.
     ///
     /// # Errors
     /// [`Stopped`].
     pub async fn executed(&self) -> Result<(u64, Digest), Stopped> {
-        let executed = self.order.executed();
-        self.order.read(move |state| (*executed.borrow(), Digest::of(&state.to_bytes()))).await
+        self.order.digest().await.map(|(history, state)| (history.ordered, state))
     }
 
-    /// Waits until the replica ends by itself, which it does only when something is wrong with its log or program.
+    /// How it stands.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn report(&self) -> Result<ReplicaView, Stopped> {
+        self.order.report().await
+    }
+
+    /// Waits until the replica ends by itself, which it does only when something is wrong with its disk, its trusted log
+    /// or its program.
     ///
     /// # Errors
     /// [`OrderError`]: what was wrong.
@@ -122,25 +170,25 @@ impl Replica {
         let Some(ended) = &mut self.ended else { return Ok(()) };
         let result = ended.await;
         self.ended = None;
-        match result {
-            Ok(result) => result.map_err(OrderError::Log),
-            Err(_) => Err(OrderError::Panicked),
-        }
+        result.unwrap_or(Err(OrderError::Panicked))
     }
 
-    /// Stops: takes no more calls, ends the streams, executes what is queued, closes the log.
+    /// Stops: takes no more calls, ends streams and links, writes what waits to be written, and closes its files.
     pub async fn stop(mut self) {
         self.stopping.send_replace(true);
         if tokio::time::timeout(GRACE, &mut self.server).await.is_err() {
             tracing::warn!("peers did not finish their calls; they are cut off");
             self.server.abort();
         }
-        // It returns nothing; an error would be its panic, which was printed.
-        let _ = (&mut self.housekeeper).await;
+        // Tasks return nothing; an error would be a panic, which was printed.
+        while self.tasks.join_next().await.is_some() {}
+        let threads = self.links.close();
         self.order.stop().await;
         if let Err(error) = self.ended().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the replica did not end well");
         }
+        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        let _ = tokio::task::spawn_blocking(join).await;
     }
 }
 
@@ -154,7 +202,8 @@ impl Drop for Replica {
     fn drop(&mut self) {
         self.stopping.send_replace(true);
         self.server.abort();
-        self.housekeeper.abort();
+        self.tasks.abort_all();
+        self.links.close();
         self.order.abandon();
     }
 }
@@ -163,26 +212,41 @@ fn check(options: &Options) -> Result<(), StartError> {
     options.cluster.check().map_err(StartError::Cluster)?;
     let replica = options.replica;
     let member = options.cluster.replica(replica).ok_or(StartError::NotAMember(replica))?;
-    if member.key == options.key.public() { Ok(()) } else { Err(StartError::WrongKey(replica)) }
+    if member.key != options.key.public() {
+        return Err(StartError::WrongKey(replica));
+    }
+    if options.liar.is_some() && !options.cluster.allow_liars { Err(StartError::NoLiars) } else { Ok(()) }
 }
 
-async fn open(options: &Options) -> Result<(Solo, Order), LogError> {
-    let Options { cluster, replica, directory, .. } = options.clone();
+async fn open(options: &Options) -> Result<(Store, Kept, Device), StartError> {
+    let Options { cluster, replica, key, directory, helper, .. } = options.clone();
     let path = directory.clone();
-    let open = move || Solo::open(&cluster, replica, &directory);
+    let open_store = {
+        let (id, directory) = (cluster.id(), directory.clone());
+        move || Store::open(&directory, id, replica)
+    };
     // The store panics on some damage that it does not expect.
-    tokio::task::spawn_blocking(open).await.unwrap_or_else(|_| {
-        Err(LogError::Damaged { path, place: Place::Structure, what: "the store cannot make sense of it".to_owned() })
-    })
+    let opened = tokio::task::spawn_blocking(open_store).await.unwrap_or_else(|_| {
+        Err(StoreError::Damaged { path, place: Place::Structure, what: "the store cannot make sense of it".to_owned() })
+    });
+    let (store, kept) = opened?;
+    let open_device = move || Device::open(&cluster, replica, &key, &directory, helper.as_ref());
+    let device = tokio::task::spawn_blocking(open_device).await.map_err(|_| StartError::NotExecutable)??;
+    Ok((store, kept, device))
 }
 
-/// Runs the order on a thread of its own: it waits for the disk.
-fn spawn_order(solo: Solo) -> io::Result<oneshot::Receiver<Result<(), LogError>>> {
+async fn begin(parts: Parts, inbox: Inbox) -> Result<(Node, Order), StartError> {
+    let begin = move || Node::new(parts, inbox);
+    Ok(tokio::task::spawn_blocking(begin).await.map_err(|_| StartError::NotExecutable)??)
+}
+
+/// Runs the agreement on a thread of its own: it waits for the disk.
+fn spawn(node: Node) -> io::Result<oneshot::Receiver<Result<(), OrderError>>> {
     let (send, ended) = oneshot::channel();
     let run = move || {
-        let result = solo.run();
+        let result = node.run();
         if let Err(error) = &result {
-            tracing::error!(error = error as &dyn std::error::Error, "the log failed: the replica stops");
+            tracing::error!(error = error as &dyn std::error::Error, "the replica stops");
         }
         // Nobody may be waiting.
         let _ = send.send(result);
@@ -193,7 +257,7 @@ fn spawn_order(solo: Solo) -> io::Result<oneshot::Receiver<Result<(), LogError>>
 
 async fn serve(
     service: Service,
-    listener: TcpListener,
+    clients: impl Stream<Item = io::Result<TcpStream>>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let stopped = async move {
@@ -206,6 +270,6 @@ async fn serve(
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .add_service(service.into_server())
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped)
+        .serve_with_incoming_shutdown(clients, stopped)
         .await
 }

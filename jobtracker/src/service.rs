@@ -1,23 +1,25 @@
 //! The replica's gRPC service: commands, questions, and streams of what is executed.
 //!
-//! Whatever comes in is bounded: messages by bytes, calls and streams by number. Whatever goes out is signed.
+//! Whatever comes in is bounded: messages by bytes, calls and streams by number. Whatever goes out is signed, and states
+//! the history that it belongs to. Whoever has seen another history than the one here is told so, and nothing else.
 
 use crate::{
     application::Application,
-    door::{self, ENVELOPE_BYTES_MAX},
+    door::{Admitted, Door, ENVELOPE_BYTES_MAX},
+    histories::Judgement,
+    liars::Lie,
     liveness::{OpenStream, Streams},
-    order::{Order, Stopped},
+    order::{Order, Stopped, Submitted},
     topic::Topic,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use quorate_protocol::{
     canonical,
-    cluster::Cluster,
-    command::{FollowDirectives, Refusal, Reply, Sender},
+    command::{FollowDirectives, History, Refusal, Reply, seen_from_wire},
     digest::Digest,
     ids::{JobId, ReplicaId},
     limits::{MESSAGE_BYTES_MAX, REPLY_BYTES_MAX},
-    query::{Answer, QUESTION_BYTES_MAX, Question, question_digest},
+    query::{Answer, QUESTION_BYTES_MAX, Question, command_digest, question_digest},
     sign::{SecretKey, Signed},
     wire::{
         self,
@@ -39,15 +41,24 @@ const RECEIVED_BYTES_MAX: usize = ENVELOPE_BYTES_MAX + 64;
 
 /// Signs what the replica says.
 #[derive(Clone)]
-struct Notary {
+pub(crate) struct Notary {
     cluster: Digest,
     replica: ReplicaId,
     key: SecretKey,
+    lie: Option<Arc<dyn Lie>>,
 }
 
 impl Notary {
-    fn reply(&self, to: Digest, answer: Answer) -> wire::Reply {
-        let reply = Reply { cluster: self.cluster, replica: self.replica, to, answer };
+    pub(crate) fn new(cluster: Digest, replica: ReplicaId, key: SecretKey, lie: Option<Arc<dyn Lie>>) -> Self {
+        Self { cluster, replica, key, lie }
+    }
+
+    fn reply(&self, to: Digest, history: History, confirms: Option<History>, answer: Answer) -> wire::Reply {
+        let answer = match &self.lie {
+            Some(lie) => lie.answers(answer),
+            None => answer,
+        };
+        let reply = Reply { cluster: self.cluster, replica: self.replica, to, history, confirms, answer };
         let mut bytes = canonical::encode(&reply);
         if bytes.len() > REPLY_BYTES_MAX {
             let what =
@@ -60,7 +71,7 @@ impl Notary {
 
 /// The service of one replica.
 pub(crate) struct Service {
-    cluster: Arc<Cluster>,
+    door: Arc<Door>,
     notary: Notary,
     order: Order,
     streams: Streams,
@@ -71,16 +82,14 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(
-        cluster: Arc<Cluster>,
-        replica: ReplicaId,
-        key: SecretKey,
+        door: Arc<Door>,
+        notary: Notary,
         order: Order,
         streams: Streams,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let notary = Notary { cluster: cluster.id(), replica, key };
         let (calls, open) = (Semaphore::new(CALLS_MAX), Arc::new(Semaphore::new(STREAMS_MAX)));
-        Self { cluster, notary, order, streams, stopping, calls, open }
+        Self { door, notary, order, streams, stopping, calls, open }
     }
 
     pub(crate) fn into_server(self) -> JobTrackerServer<Self> {
@@ -89,37 +98,71 @@ impl Service {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    async fn execute(&self, bytes: &[u8]) -> Result<Answer, Status> {
-        let envelope = door::admit(&self.cluster, bytes)?;
-        match envelope.request.peek() {
-            // What was executed already, or never will be, is not ordered: played back, it would fill the log.
-            Ok(request) => {
-                let sender = envelope.sender;
-                let settled = self.order.read(move |state| state.settled(sender, &request)).await;
-                if let Some(answer) = settled.map_err(unavailable)? {
-                    return Ok(answer);
-                }
-            }
-            // A tracker's unreadable command is evidence against it.
-            Err(error) => match envelope.sender {
-                Sender::Tracker(_) => {}
-                Sender::Client(_) | Sender::Replica(_) => return Err(Status::invalid_argument(error.to_string())),
-            },
+    /// Has a request executed, unless its sender has seen another history. A request may wait for ever when too few
+    /// replicas are there, but not longer than the replica runs.
+    async fn execute(&self, bytes: &[u8]) -> Result<wire::Reply, Status> {
+        let Admitted { id, seen } = self.door.admit(bytes)?;
+        let to = command_digest(bytes);
+        let judgement = self.order.judge_now(seen);
+        if let Some(refusal) = self.forked(judgement, seen) {
+            return Ok(self.notary.reply(to, self.order.history(), judgement.confirms(), refusal));
         }
-        self.order.submit(envelope).await.map_err(unavailable)
+        let mut stopping = self.stopping.clone();
+        let submitted = tokio::select! {
+            submitted = self.order.submit(id, bytes) => submitted,
+            _ = stopping.wait_for(|stopping| *stopping) => Err(Stopped),
+        };
+        match submitted.map_err(unavailable)? {
+            Submitted::Executed(history, answer) => {
+                Ok(self.notary.reply(to, history, self.order.judge_now(seen).confirms(), answer))
+            }
+            Submitted::Busy => Err(Status::resource_exhausted("too many commands wait to be ordered")),
+        }
     }
 
-    fn follow(&self, topic: Topic, from: u64, life: Option<OpenStream>) -> Result<Response<Replies>, Status> {
+    async fn answer(&self, question: Question) -> Result<Answer, Status> {
+        let answer = match question {
+            Question::Replica => self.order.report().await.map(|view| Answer::Replica(Box::new(view))),
+            other => self.order.read(move |state| state.scheduler().ask(&other)).await,
+        };
+        answer.map_err(unavailable)
+    }
+
+    /// The refusal for whoever has seen another history.
+    fn forked(&self, judgement: Judgement, seen: Option<History>) -> Option<Answer> {
+        let (Judgement::Forked { here }, Some(seen)) = (judgement, seen) else { return None };
+        tracing::warn!(%here, %seen, "somebody has seen another history than the one that was executed here");
+        Some(Answer::Refused(Refusal::Fork { here, seen }))
+    }
+
+    fn follow(
+        &self,
+        topic: Topic,
+        from: u64,
+        seen: Option<History>,
+        life: Option<OpenStream>,
+    ) -> Result<Response<Replies>, Status> {
         let full = |_| Status::resource_exhausted(format!("{STREAMS_MAX} streams are open already"));
+        let place = Arc::clone(&self.open).try_acquire_owned().map_err(full)?;
+        let judgement = self.order.judge_now(seen);
+        if let Some(refusal) = self.forked(judgement, seen) {
+            let reply = self.notary.reply(topic.digest(), self.order.history(), judgement.confirms(), refusal);
+            return Ok(Response::new(stream::iter([Ok(reply)]).boxed()));
+        }
+        let invented = match topic {
+            Topic::Directives { .. } => self.notary.lie.as_ref().and_then(|lie| lie.invents(from)),
+            Topic::Verdicts { .. } => None,
+        };
         let live = Live {
             topic,
             next: from,
-            items: VecDeque::new(),
+            seen,
+            items: invented.into_iter().collect(),
             notary: self.notary.clone(),
             order: self.order.clone(),
             executed: self.order.executed(),
             stopping: self.stopping.clone(),
-            _place: Arc::clone(&self.open).try_acquire_owned().map_err(full)?,
+            _place: place,
             _life: life,
         };
         Ok(Response::new(live.into_stream()))
@@ -128,6 +171,15 @@ impl Service {
 
 fn unavailable(stopped: Stopped) -> Status {
     Status::unavailable(stopped.to_string())
+}
+
+fn read_seen(bytes: &[u8]) -> Result<Option<History>, Status> {
+    // Whoever shows nothing has seen nothing.
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let refused = |error| Status::invalid_argument(format!("what was seen is refused: {error}"));
+    seen_from_wire(bytes).map_err(refused)
 }
 
 type Replies = BoxStream<'static, Result<wire::Reply, Status>>;
@@ -139,36 +191,44 @@ impl JobTracker for Service {
 
     async fn submit(&self, request: Request<wire::Command>) -> Result<Response<wire::Reply>, Status> {
         let _place = self.calls.acquire().await.map_err(|_| unavailable(Stopped))?;
-        let bytes = request.into_inner().signed;
-        let answer = self.execute(&bytes).await?;
-        Ok(Response::new(self.notary.reply(question_digest(&bytes), answer)))
+        self.execute(&request.into_inner().signed).await.map(Response::new)
     }
 
     async fn ask(&self, request: Request<wire::Question>) -> Result<Response<wire::Reply>, Status> {
         let _place = self.calls.acquire().await.map_err(|_| unavailable(Stopped))?;
-        let bytes = request.into_inner().question;
+        let wire::Question { question: bytes, seen: seen_bytes } = request.into_inner();
         let question: Question = canonical::decode(&bytes, QUESTION_BYTES_MAX)
             .map_err(|error| Status::invalid_argument(format!("the question is refused: {error}")))?;
-        let answer = self.order.read(move |state| state.scheduler().ask(&question)).await.map_err(unavailable)?;
-        Ok(Response::new(self.notary.reply(question_digest(&bytes), answer)))
+        let seen = read_seen(&seen_bytes)?;
+        let judgement = self.order.judge(seen).await;
+        if judgement == Judgement::Ahead {
+            return Err(Status::unavailable("this replica has not executed yet what the asker has seen"));
+        }
+        // Taken before the state is read, which may be of a later one.
+        let history = self.order.history();
+        let answer = match self.forked(judgement, seen) {
+            Some(refusal) => refusal,
+            None => self.answer(question).await?,
+        };
+        Ok(Response::new(self.notary.reply(question_digest(&bytes, &seen_bytes), history, judgement.confirms(), answer)))
     }
 
     async fn follow_directives(
         &self,
         request: Request<wire::DirectivesRequest>,
     ) -> Result<Response<Self::FollowDirectivesStream>, Status> {
-        let FollowDirectives { tracker, incarnation, from, .. } =
-            door::admit_follower(&self.cluster, self.notary.cluster, &request.into_inner().signed)?;
+        let FollowDirectives { tracker, incarnation, from, seen, .. } =
+            self.door.admit_follower(&request.into_inner().signed)?;
         let life = self.streams.open(tracker, incarnation);
-        self.follow(Topic::Directives { tracker, incarnation }, from, Some(life))
+        self.follow(Topic::Directives { tracker, incarnation }, from, seen, Some(life))
     }
 
     async fn follow_verdicts(
         &self,
         request: Request<wire::VerdictsRequest>,
     ) -> Result<Response<Self::FollowVerdictsStream>, Status> {
-        let wire::VerdictsRequest { job, from } = request.into_inner();
-        self.follow(Topic::Verdicts { job: JobId::new(job) }, from, None)
+        let wire::VerdictsRequest { job, from, seen } = request.into_inner();
+        self.follow(Topic::Verdicts { job: JobId::new(job) }, from, read_seen(&seen)?, None)
     }
 }
 
@@ -177,6 +237,8 @@ impl JobTracker for Service {
 struct Live {
     topic: Topic,
     next: u64,
+    /// What the follower had seen when it came.
+    seen: Option<History>,
     items: VecDeque<Answer>,
     notary: Notary,
     order: Order,
@@ -200,7 +262,8 @@ impl Live {
     async fn next_item(&mut self) -> Result<wire::Reply, Status> {
         while !*self.stopping.borrow() {
             if let Some(answer) = self.items.pop_front() {
-                return Ok(self.notary.reply(self.topic.digest(), answer));
+                let confirms = self.order.judge_now(self.seen).confirms();
+                return Ok(self.notary.reply(self.topic.digest(), self.order.history(), confirms, answer));
             }
             // Marked as seen before the state is read, so that nothing is executed unnoticed in between.
             self.executed.borrow_and_update();
@@ -241,37 +304,93 @@ fn fetch(state: &Application, topic: Topic, from: u64) -> Option<Vec<(u64, Answe
 mod tests {
     use super::*;
     use crate::{
-        order::Solo,
+        application::Shared,
+        histories::Histories,
         testing::{REPLICA, TRACKER, Who, cluster, key},
     };
+    use quorate_smr::Seq;
+    use std::sync::mpsc::sync_channel;
+
+    fn notary() -> Notary {
+        Notary::new(Digest::of(b"cluster"), REPLICA, key(Who::Replica), None)
+    }
+    fn history() -> quorate_smr::History {
+        quorate_smr::History { seq: Seq(7), digest: Digest::of(b"history") }
+    }
+    /// A service before a state that nobody changes.
+    fn service() -> (Service, watch::Sender<bool>) {
+        let cluster = Arc::new(cluster("127.0.0.1:1"));
+        let state = Shared::new(Application::new((*cluster).clone()));
+        let histories = Arc::new(Histories::new(history(), |_| None));
+        let order = Order::new(sync_channel(1).0, state, histories, watch::channel(7).1);
+        let (stop, stopping) = watch::channel(false);
+        (Service::new(Arc::new(Door::new(cluster)), notary(), order, Streams::default(), stopping), stop)
+    }
+    fn read(reply: &wire::Reply) -> Reply {
+        let signed = Signed::<Reply>::from_wire(&reply.signed).expect("within the limit");
+        signed.verify(&key(Who::Replica).public()).expect("signed").into_inner()
+    }
+    async fn ask(service: &Service, seen: Option<History>) -> Result<Reply, Status> {
+        let question = canonical::encode(&Question::Jobs);
+        let seen = quorate_protocol::command::seen_to_wire(seen);
+        let request = Request::new(wire::Question { question, seen });
+        service.ask(request).await.map(|reply| read(&reply.into_inner()))
+    }
 
     #[tokio::test]
     async fn streams_are_bounded_and_a_closed_one_makes_room() {
-        let directory = tempfile::TempDir::new().expect("a directory");
-        let cluster = Arc::new(cluster("127.0.0.1:1"));
-        let (_solo, order) = Solo::open(&cluster, REPLICA, directory.path()).expect("a new log");
-        let (_stop, stopping) = watch::channel(false);
-        let mut service = Service::new(cluster, REPLICA, key(Who::Replica), order, Streams::default(), stopping);
+        let (mut service, _stop) = service();
         service.open = Arc::new(Semaphore::new(2));
         let topic = Topic::Directives { tracker: TRACKER, incarnation: 1 };
-        let first = service.follow(topic, 0, None).expect("one");
-        let _second = service.follow(topic, 0, None).expect("two, at the bound");
-        let third = service.follow(topic, 0, None).err().expect("one above");
+        let first = service.follow(topic, 0, None, None).expect("one");
+        let _second = service.follow(topic, 0, None, None).expect("two, at the bound");
+        let third = service.follow(topic, 0, None, None).err().expect("one above");
         assert_eq!(third.code(), tonic::Code::ResourceExhausted);
         drop(first);
-        assert!(service.follow(topic, 0, None).is_ok());
+        assert!(service.follow(topic, 0, None, None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_answer_states_its_history_and_confirms_what_was_seen() {
+        let (service, _stop) = service();
+        let here = crate::histories::to_wire(history());
+        for seen in [None, Some(here)] {
+            let reply = ask(&service, seen).await.expect("answered");
+            assert_eq!((reply.history, reply.confirms, reply.answer), (here, seen, Answer::Jobs(Vec::new())));
+        }
+        let ahead = ask(&service, Some(History { ordered: 8, ..here })).await;
+        assert_eq!(ahead.expect_err("not there yet").code(), tonic::Code::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_seen_another_history_is_told_so_and_nothing_else() {
+        let (service, _stop) = service();
+        let here = crate::histories::to_wire(history());
+        let seen = Some(History { digest: Digest::of(b"another"), ..here });
+        let refusal = |reply: &Reply| {
+            assert_eq!(reply.confirms, Some(here));
+            assert!(matches!(reply.answer, Answer::Refused(Refusal::Fork { .. })), "{:?}", reply.answer);
+        };
+        refusal(&ask(&service, seen).await.expect("answered"));
+        let topic = Topic::Directives { tracker: TRACKER, incarnation: 1 };
+        let mut stream = service.follow(topic, 0, seen, None).expect("opened").into_inner();
+        refusal(&read(&stream.next().await.expect("an item").expect("a reply")));
+        assert!(stream.next().await.is_none());
     }
 
     #[test]
     fn an_answer_that_is_too_long_becomes_a_refusal() {
-        let notary = Notary { cluster: Digest::of(b"cluster"), replica: REPLICA, key: key(Who::Replica) };
+        let here = crate::histories::to_wire(history());
         let answer = |length| Answer::Refused(Refusal::NotFound("x".repeat(length)));
-        let said = |length| {
-            let reply = notary.reply(Digest::of(b"question"), answer(length));
-            let signed = Signed::<Reply>::from_wire(&reply.signed).expect("within the limit");
-            signed.verify(&key(Who::Replica).public()).expect("signed").into_inner().answer
+        let said = |length| read(&notary().reply(Digest::of(b"question"), here, None, answer(length))).answer;
+        let empty = Reply {
+            cluster: Digest::of(b"cluster"),
+            replica: REPLICA,
+            to: Digest::of(b"question"),
+            history: here,
+            confirms: None,
+            answer: answer(0),
         };
-        let empty = Reply { cluster: notary.cluster, replica: REPLICA, to: Digest::of(b"question"), answer: answer(0) };
         // The text's length takes four bytes instead of one.
         let fits = REPLY_BYTES_MAX - canonical::encode(&empty).len() - 3;
         assert_eq!(said(fits), answer(fits));

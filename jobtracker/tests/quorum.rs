@@ -254,12 +254,16 @@ async fn anchored(pasts: &[Past; 3]) -> (Cluster, Client) {
 async fn one_replica_with_another_history_is_a_liar_and_the_others_are_believed() {
     let pasts: [Past; 3] = Default::default();
     let (_cluster, client) = anchored(&pasts).await;
-    pasts.iter().for_each(|past| past.set(0, 9));
+    pasts[1].set(0, 4);
     pasts[2].set(1, 9);
-    while client.distrusted().is_empty() {
-        client.ask(Question::Jobs).await.expect("two are honest");
-    }
+    let catches_up = async {
+        until("the liar was heard", async || (!client.distrusted().is_empty()).then_some(())).await;
+        pasts[1].set(0, 9);
+    };
+    let (answer, ()) = tokio::join!(client.ask(Question::Jobs), catches_up);
+    answer.expect("two are honest");
     assert_eq!(client.distrusted()[0].replica, ReplicaId::new(2));
+    pasts[0].set(0, 9);
     client.submit(create("/y")).await.expect("two are honest");
     assert_eq!(client.distrusted().len(), 1);
 }

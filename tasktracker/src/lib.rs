@@ -11,6 +11,7 @@
 
 mod difference;
 mod feed;
+mod fork;
 mod map;
 mod outbox;
 mod outputs;

@@ -1,7 +1,7 @@
 //! A tracker as a whole: it registers, follows its directives, reports, serves, and stops.
 
 use crate::{
-    outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs, service::TrackerService, worker::Worker,
+    fork, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs, service::TrackerService, worker::Worker,
 };
 use futures::StreamExt;
 use quorate_dfs::{ChunkClient, ChunkService, ChunkStore, StoreError, YOUNG, Young};
@@ -205,11 +205,14 @@ fn spawn_services(worker: &Arc<Worker>, listener: TcpListener) {
     });
 }
 
-/// Registers, then carries out directives.
+/// Registers, then carries out directives, for as long as there is one job tracker.
 async fn main_loop(worker: Arc<Worker>) {
     let stop = worker.stop.clone();
     let work = async {
         while let Err(error) = worker.client.submit(Command::Register(worker.registration.clone())).await {
+            if fork::stops(&worker, &error) {
+                return;
+            }
             tracing::warn!(%error, "registering; trying again");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -225,6 +228,7 @@ async fn main_loop(worker: Arc<Worker>) {
                         carry_out(&worker, directive).await;
                         worker.outbox.acknowledge(next, false);
                     }
+                    Err(error) if fork::stops(&worker, &error) => return,
                     Err(error) => {
                         tracing::debug!(%error, "the directives broke off");
                         break;
@@ -284,9 +288,11 @@ async fn report_loop(worker: Arc<Worker>) {
                     continue;
                 }
                 let again = report.clone();
-                if let Err(error) = worker.client.submit(Command::Report(report)).await
-                    && is_worth_another_try(&error)
-                {
+                let Err(error) = worker.client.submit(Command::Report(report)).await else { continue };
+                if fork::stops(&worker, &error) {
+                    return;
+                }
+                if is_worth_another_try(&error) {
                     tracing::warn!(%error, "a report was not taken; trying again");
                     worker.outbox.put_back(again);
                     tokio::time::sleep(Duration::from_millis(200)).await;

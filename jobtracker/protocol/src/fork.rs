@@ -6,10 +6,12 @@
 //! believed any more.
 
 use crate::{
+    canonical,
     cluster::Cluster,
     command::{History, Reply},
     digest::Digest,
     ids::ReplicaId,
+    limits,
     sign::{Rejection, Signed},
 };
 use serde::{Deserialize, Serialize};
@@ -73,8 +75,8 @@ pub enum ForkError {
     NoContradiction,
 }
 
-impl From<crate::canonical::DecodeError> for ForkError {
-    fn from(error: crate::canonical::DecodeError) -> Self {
+impl From<canonical::DecodeError> for ForkError {
+    fn from(error: canonical::DecodeError) -> Self {
         Self::Rejected(Rejection::Decode(error))
     }
 }
@@ -110,7 +112,23 @@ fn common(digests: &BTreeMap<Digest, BTreeSet<ReplicaId>>, replies: usize) -> Op
     digests.iter().find(|(_, by)| by.len() == replies).map(|(digest, by)| (*digest, by.clone()))
 }
 
+/// The longest proof, in bytes: a few replies, each of which may be as long as any.
+const PROOF_BYTES_MAX: usize = 8 * limits::REPLY_BYTES_MAX;
+
 impl ForkProof {
+    /// The form kept in a file: hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        canonical::encode(self).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Reads the form kept in a file; `None` when it is not one.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits: Vec<u8> = text.trim().chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+        let byte = |pair: &[u8]| pair.iter().fold(0, |byte, digit| byte << 4 | digit);
+        let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+        canonical::decode(&bytes, PROOF_BYTES_MAX).ok()
+    }
+
     /// Checks the proof with nothing but the cluster's configuration: the replies of each side are of distinct replicas
     /// and state one history, and the two sides' histories differ at one place.
     ///
@@ -173,7 +191,10 @@ mod tests {
     fn two_quorums_with_two_histories_prove_that_more_than_f_lie() {
         let one = vec![reply(0, at(7, "x"), None), reply(1, at(9, "y"), Some(at(7, "x")))];
         let other = vec![reply(1, at(7, "z"), None), reply(2, at(8, "w"), Some(at(7, "z")))];
-        let fork = ForkProof { one, other }.check(&cluster()).expect("a fork");
+        let proof = ForkProof { one, other };
+        assert_eq!(ForkProof::from_hex(&proof.to_hex()).as_ref(), Some(&proof));
+        assert_eq!(ForkProof::from_hex("no proof"), None);
+        let fork = proof.check(&cluster()).expect("a fork");
         assert_eq!((fork.one.0, fork.other.0), (at(7, "x"), at(7, "z")));
         assert_eq!(fork.two_faced(), BTreeSet::from([ReplicaId::new(1)]));
         assert!(fork.exceeds(1));

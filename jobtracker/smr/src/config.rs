@@ -64,7 +64,7 @@ impl Default for Limits {
             batch_bytes_max: 1 << 20,
             request_bytes_max: (2 << 20) + 1024,
             pipeline_max: 16,
-            checkpoint_interval: 1024,
+            checkpoint_interval: 256,
             flush_statements_max: 64,
             flushes_kept_max: 4096,
             waiting_max: 4096,

@@ -243,13 +243,20 @@ impl<M: StateMachine> Core<M> {
 
     /// Takes an input, at a time of the local clock in milliseconds, and says what is to be done.
     pub fn step(&mut self, now: OrderedTime, input: Input, out: &mut Vec<Action>) {
+        self.step_all(now, [input], out);
+    }
+
+    /// Takes inputs that have come together, so that they can share batches and attestations.
+    pub fn step_all(&mut self, now: OrderedTime, inputs: impl IntoIterator<Item = Input>, out: &mut Vec<Action>) {
         self.now = self.now.max(now);
-        match input {
-            Input::Tick => {}
-            Input::Message(from, message) => self.on_message(from, message, out),
-            Input::Request(id, request) => self.on_request(id, request, out),
-            Input::Attested(attestation) => self.on_attested(attestation, out),
-            Input::Renewed(record, certificate) => self.on_renewed(record, certificate, out),
+        for input in inputs {
+            match input {
+                Input::Tick => {}
+                Input::Message(from, message) => self.on_message(from, message, out),
+                Input::Request(id, request) => self.on_request(id, request, out),
+                Input::Attested(attestation) => self.on_attested(attestation, out),
+                Input::Renewed(record, certificate) => self.on_renewed(record, certificate, out),
+            }
         }
         self.settle(out);
         self.on_time(out);

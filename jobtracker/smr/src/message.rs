@@ -127,6 +127,13 @@ impl Statement {
     pub fn digest(&self) -> Digest {
         canonical::digest(&("quorate statement", self))
     }
+    /// The batch that it proposes.
+    pub(crate) fn proposed_batch(&self) -> Option<Digest> {
+        match self {
+            Statement::Prepare { header, .. } => Some(header.batch),
+            Statement::Commit { .. } | Statement::ViewChange { .. } | Statement::NewView { .. } => None,
+        }
+    }
     /// Its view; for a VIEW-CHANGE the target.
     pub fn view(&self) -> View {
         match self {
@@ -167,6 +174,8 @@ pub struct Standing {
     pub entered: Option<View>,
     /// What it voted for there.
     pub upto: History,
+    /// It was admitted and has said nothing yet.
+    pub fresh: bool,
 }
 
 /// What a replica says with its ordinary key.

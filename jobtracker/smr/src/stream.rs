@@ -7,7 +7,7 @@
 
 use crate::{
     config::{Config, Limits, Mutant},
-    message::{Body, Flush, Standing, Statement},
+    message::{Body, Flush, Signed, Standing, Statement},
     types::{History, View},
 };
 use quorate_counter::{Certificate, EpochRecord, Head, Position};
@@ -28,12 +28,17 @@ const CHANGES_MAX: usize = 16;
 impl Standing {
     /// Before the first statement of a cluster's first epoch: everybody is in view 0.
     pub(crate) fn genesis(empty: History) -> Self {
-        Self { left: View(0), entered: Some(View(0)), upto: empty }
+        Self { left: View(0), entered: Some(View(0)), upto: empty, fresh: false }
     }
 
     /// Before the first statement of an epoch that was admitted later. It remembers no vote, and none from before counts.
     pub(crate) fn admitted(at: History, left: View) -> Self {
-        Self { left, entered: None, upto: at }
+        Self { left, entered: None, upto: at, fresh: true }
+    }
+
+    /// The first view that it may still leave for.
+    pub(crate) fn least_target(&self) -> View {
+        if self.fresh { self.left } else { self.left.next() }
     }
 
     /// The standing after a statement, or the rule that the statement breaks. Reads the speaker's own log only.
@@ -59,7 +64,7 @@ impl Standing {
                 if header.seq != self.upto.seq.next() {
                     return Err("SMR-3: a PREPARE that leaves places out or repeats one");
                 }
-                Ok(Self { upto: header.follow(self.upto), ..*self })
+                Ok(Self { upto: header.follow(self.upto), fresh: false, ..*self })
             }
             Statement::Commit { upto, .. } => {
                 if primary {
@@ -73,14 +78,14 @@ impl Standing {
                     Some(entered) if view == entered && upto.seq <= self.upto.seq => {
                         Err("SMR-3: a COMMIT that votes for nothing new")
                     }
-                    _ => Ok(Self { entered: Some(view), upto: *upto, ..*self }),
+                    _ => Ok(Self { entered: Some(view), upto: *upto, fresh: false, ..*self }),
                 }
             }
             Statement::ViewChange { target, .. } => {
-                if *target <= self.left || self.entered.is_some_and(|entered| *target <= entered) {
+                if *target < self.least_target() || self.entered.is_some_and(|entered| *target <= entered) {
                     return Err("SMR-2: a VIEW-CHANGE that goes back");
                 }
-                Ok(Self { left: *target, ..*self })
+                Ok(Self { left: *target, fresh: false, ..*self })
             }
             Statement::NewView { start, .. } => {
                 if !primary {
@@ -89,7 +94,7 @@ impl Standing {
                 if view < self.left || self.entered.is_some_and(|entered| view <= entered) || view == View(0) {
                     return Err("SMR-9: a NEW-VIEW for a view that it left or began already");
                 }
-                Ok(Self { entered: Some(view), upto: *start, ..*self })
+                Ok(Self { entered: Some(view), upto: *start, fresh: false, ..*self })
             }
         }
     }
@@ -118,6 +123,8 @@ pub(crate) struct Stream {
     kept: VecDeque<(Arc<Flush>, Head)>,
     /// Heads that all replicas vouch for alike.
     vouchers: VecDeque<(Head, Standing)>,
+    /// The last f + 1 equal claims about this log, for whoever lacks what is no longer kept.
+    pub(crate) certified: Vec<Signed>,
     /// By target.
     pub(crate) changes: BTreeMap<View, Changed>,
     /// Nothing before it was read: it was resumed here.
@@ -127,6 +134,8 @@ pub(crate) struct Stream {
     /// Why nothing more of it counts.
     pub(crate) broken: Option<String>,
     /// Flushes beyond a gap, by the position before them. Lost at a restart, and fetched again.
+    #[serde(skip)]
+    pub(crate) read_at_status: Position,
     #[serde(skip)]
     ahead: BTreeMap<Position, (Arc<Flush>, Vec<Arc<Body>>)>,
 }
@@ -158,6 +167,8 @@ impl Stream {
             waiting: VecDeque::new(),
             kept: VecDeque::new(),
             vouchers: VecDeque::new(),
+            certified: Vec::new(),
+            read_at_status: Position(0),
             changes: BTreeMap::new(),
             resumed_at: Position(0),
             changes_forgotten_to: Position(0),
@@ -231,7 +242,9 @@ impl Stream {
     }
 
     /// The next statement was read, and this is how its speaker stands after it.
-    pub(crate) fn advance(&mut self, standing: Standing, limits: &Limits) {
+    ///
+    /// Says whether this is a place that replicas vouch for.
+    pub(crate) fn advance(&mut self, standing: Standing, limits: &Limits) -> bool {
         let statement = self.waiting.pop_front().expect("SMR-1: a statement was read that did not wait");
         self.read = self.record.extend(self.read, [statement.digest()]);
         self.standing = standing;
@@ -243,24 +256,40 @@ impl Stream {
                 self.changes_forgotten_to = forgotten.position;
             }
         }
-        if self.read.position.0 % limits.vouch_interval == 0 {
+        assert!(self.read.position <= self.head.position, "SMR-1: read beyond what was checked");
+        let vouched = self.read.position.0 % limits.vouch_interval == 0;
+        if vouched {
             self.vouchers.push_back((self.read, standing));
             if self.vouchers.len() > VOUCHERS_MAX {
                 self.vouchers.pop_front();
             }
         }
-        assert!(self.read.position <= self.head.position, "SMR-1: read beyond what was checked");
+        vouched
     }
 
     /// Goes on at a later head that f + 1 replicas vouch for [SMR-12].
     pub(crate) fn resume(&mut self, head: Head, standing: Standing) {
-        self.waiting.clear();
-        self.kept.clear();
+        if head.position <= self.read.position {
+            return;
+        }
+        if head.position <= self.head.position {
+            let passed = (head.position.0 - self.read.position.0) as usize;
+            self.waiting.drain(..passed.min(self.waiting.len()));
+        } else {
+            self.waiting.clear();
+            self.kept.clear();
+            self.ahead.retain(|after, _| *after >= head.position);
+            self.head = head;
+        }
+        (self.read, self.standing) = (head, standing);
+        self.resumed_at = head.position;
         self.vouchers.clear();
         self.vouchers.push_back((head, standing));
-        self.ahead.retain(|after, _| *after >= head.position);
-        (self.head, self.read, self.standing) = (head, head, standing);
-        self.resumed_at = head.position;
+    }
+
+    /// Whether it could not be read on since the last status: something that it depends on, or a part of it, is missing.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.read.position == self.read_at_status && (!self.waiting.is_empty() || !self.ahead.is_empty())
     }
 
     /// What follows a position; `None` when it is no longer kept.

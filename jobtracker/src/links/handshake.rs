@@ -36,7 +36,7 @@ const KEY_CONTEXT: &str = "quorate 2026 replica link frames v1";
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// The connection cannot be made or breaks.
     #[error("the connection fails")]
     Io(#[from] io::Error),

@@ -307,7 +307,7 @@ fn limits(timeout: u64, clients: usize, rng: &mut Rng) -> Limits {
         request_bytes_max: 1024,
         pipeline_max: rng.between(1, 8.min(checkpoint_interval)),
         checkpoint_interval,
-        flush_statements_max: rng.between(1, 8) as usize,
+        flush_statements_max: rng.between(6, 12) as usize,
         flushes_kept_max: rng.between(16, 64) as usize,
         waiting_max: rng.between(16, 64) as usize,
         pending_max: rng.between(clients as u64, 12) as usize,

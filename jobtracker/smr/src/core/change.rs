@@ -57,7 +57,7 @@ impl<M: StateMachine> Core<M> {
         let patience = self.patience();
         let over = |since: quorate_protocol::ids::OrderedTime| self.now.since(since) >= patience;
         let view = self.ledger.view();
-        if self.ledger.own.standing.left > view {
+        if self.has_left(view) {
             return over(self.timers.left);
         }
         while let Some((id, since)) = self.pending.oldest() {
@@ -76,6 +76,12 @@ impl<M: StateMachine> Core<M> {
         late || stuck || self.primary_is_out(view)
     }
 
+    /// Whether this replica left a view by its own VIEW-CHANGE. One that was admitted in it only waits for the next.
+    fn has_left(&self, view: View) -> bool {
+        let standing = self.ledger.own.standing;
+        standing.left > view && !standing.fresh
+    }
+
     /// The view's primary can propose nothing more in it.
     fn primary_is_out(&self, view: View) -> bool {
         let primary = view.primary(self.config.replicas());
@@ -86,7 +92,8 @@ impl<M: StateMachine> Core<M> {
     /// REQ-VIEW-CHANGE: asks for another view [SMR-7].
     pub(super) fn want_next_view(&mut self, out: &mut Vec<Action>) {
         let (view, left) = (self.ledger.view(), self.ledger.own.standing.left);
-        let wanted = if self.config.mutated(Mutant::CurrentViewInRequest) { view.next() } else { view.max(left).next() };
+        let stays = !self.has_left(view) || self.config.mutated(Mutant::CurrentViewInRequest);
+        let wanted = if stays { view.next() } else { left.next() };
         if self.wants.as_ref().is_some_and(|signed| target(signed) >= wanted) {
             return;
         }
@@ -113,7 +120,7 @@ impl<M: StateMachine> Core<M> {
         if !self.may_speak() || self.queue_is_full() {
             return;
         }
-        let left = self.ledger.view().max(self.ledger.own.standing.left);
+        let least = self.ledger.view().next().max(self.ledger.own.standing.least_target());
         let mut wishes: Vec<&Signed> = self.peers.values().filter_map(|peer| peer.wants.as_ref()).collect();
         wishes.extend(&self.wants);
         wishes.sort_by_key(|signed| std::cmp::Reverse(target(signed)));
@@ -129,7 +136,7 @@ impl<M: StateMachine> Core<M> {
         {
             wanted = wanted.max(target(own));
         }
-        if wanted <= left {
+        if wanted < least {
             return;
         }
         let asked = wishes.into_iter().filter(|signed| target(signed) >= wanted);

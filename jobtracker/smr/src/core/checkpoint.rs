@@ -5,7 +5,7 @@ use crate::{
     action::{Action, Compaction, Record},
     config::PAGE_BYTES,
     machine::StateMachine,
-    message::{Claim, Manifest, Message, Signed},
+    message::{Claim, Manifest, Message, Signed, Statement},
     table::ClientTable,
     types::{Payload, Seq},
 };
@@ -91,7 +91,9 @@ impl<M: StateMachine> Core<M> {
     }
 
     pub(super) fn forget_bodies(&mut self) {
-        let known: BTreeSet<Digest> = self.ledger.links.values().map(|link| link.header.batch).collect();
+        let mut known: BTreeSet<Digest> = self.ledger.links.values().map(|link| link.header.batch).collect();
+        // What is proposed here is linked only when it is attested.
+        known.extend(self.ledger.own.queue.iter().filter_map(Statement::proposed_batch));
         self.bodies.retain(|digest, _| known.contains(digest));
         self.missing.retain(|digest| known.contains(digest));
     }
@@ -101,8 +103,12 @@ impl<M: StateMachine> Core<M> {
             return;
         }
         let Some(snapshot) = self.snapshots.get(&seq) else { return };
-        let bodies = self.bodies.values().map(|body| Record::Body(canonical::encode(&*body.batch).into()));
-        let mut records: Vec<Record> = bodies.collect();
+        let ahead = self.ledger.links.values().filter(|link| link.header.seq > seq).map(|link| link.header.batch);
+        let mut ahead: BTreeSet<Digest> = ahead.collect();
+        ahead.extend(self.ledger.own.queue.iter().filter_map(Statement::proposed_batch));
+        let bodies = ahead.into_iter().filter_map(|batch| self.bodies.get(&batch));
+        let mut records: Vec<Record> =
+            bodies.map(|body| Record::Body(canonical::encode(&*body.batch).into())).collect();
         if let Some(admission) = &self.admission {
             records.push(Record::Renewed(admission.record.clone(), admission.certificate.clone()));
         }

@@ -20,7 +20,7 @@ use std::{collections::VecDeque, sync::Arc};
 /// Flushes in answer to one question.
 const FLUSHES_PER_ANSWER_MAX: usize = 32;
 /// Position and checkpoint claims of one replica that are remembered.
-const CLAIMS_MAX: usize = 16;
+const CLAIMS_MAX: usize = 32;
 
 fn remember(claims: &mut VecDeque<Signed>, signed: Signed, max: usize) {
     if !claims.contains(&signed) {
@@ -84,6 +84,14 @@ impl<M: StateMachine> Core<M> {
             self.ask_for_chain(out);
         }
         self.go_on_with_transfer(out);
+        for replica in (0..self.config.replicas() as u32).map(ReplicaId::new) {
+            if self.ledger.stream(replica).is_some_and(crate::stream::Stream::is_stuck) {
+                self.resume(replica, out);
+            }
+            if let Some(stream) = self.ledger.stream_mut(replica) {
+                stream.read_at_status = stream.read.position;
+            }
+        }
     }
 
     /// Asks somebody who is further for the headers that follow what is committed here.
@@ -170,8 +178,9 @@ impl<M: StateMachine> Core<M> {
             Claim::Position { of, .. } => {
                 let of = *of;
                 if let Some(peer) = self.peers.get_mut(&by) {
-                    remember(&mut peer.positions, signed, CLAIMS_MAX);
+                    remember(&mut peer.positions, signed.clone(), CLAIMS_MAX);
                 }
+                self.certify_late(of, &signed.claim);
                 self.resume(of, out);
             }
         }
@@ -200,19 +209,60 @@ impl<M: StateMachine> Core<M> {
                     let claim = Claim::Position { of, epoch, head: *head, standing: *standing };
                     out.push(Action::Send(to, Message::Claim(Box::new(self.sign(claim)))));
                 }
+                for signed in &stream.certified {
+                    out.push(Action::Send(to, Message::Claim(Box::new(signed.clone()))));
+                }
             }
         }
     }
 
-    /// Goes on with a log at a head that f + 1 replicas vouch for, when what is before it is gone [SMR-12].
+    /// Vouches for a log up to where it was read, so that f + 1 such claims are there when they are needed.
+    pub(super) fn vouch(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
+        let Some(stream) = self.ledger.stream(of).filter(|_| !self.replaying) else { return };
+        let claim =
+            Claim::Position { of, epoch: stream.record.epoch, head: stream.read, standing: stream.standing };
+        let signed = self.sign(claim);
+        self.certify(of, &signed);
+        out.push(Action::Broadcast(Message::Claim(Box::new(signed))));
+    }
+
+    /// Keeps f + 1 equal claims about a log, this replica's among them.
+    fn certify(&mut self, of: ReplicaId, own: &Signed) {
+        let others = self.peers.values().flat_map(|peer| &peer.positions);
+        let mut claims = vec![own.clone()];
+        claims.extend(others.filter(|signed| signed.claim == own.claim).cloned());
+        claims.truncate(self.config.quorum());
+        if claims.len() == self.config.quorum()
+            && let Some(stream) = self.ledger.stream_mut(of)
+        {
+            stream.certified = claims;
+        }
+    }
+
+    /// A claim of another replica came after this replica had read as far.
+    fn certify_late(&mut self, of: ReplicaId, claim: &Claim) {
+        let Some(stream) = self.ledger.stream(of) else { return };
+        let epoch = stream.record.epoch;
+        let claims = |(head, standing): &(Head, Standing)| {
+            *claim == Claim::Position { of, epoch, head: *head, standing: *standing }
+        };
+        if stream.vouchers().any(claims) {
+            let own = self.sign(claim.clone());
+            self.certify(of, &own);
+        }
+    }
+
+    /// Goes on with a log at a head that f + 1 replicas vouch for, when what is before it is gone or cannot be read
+    /// [SMR-12].
     fn resume(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
         let Some(stream) = self.ledger.stream(of) else { return };
         if stream.broken.is_some() {
             return;
         }
+        let least = if stream.is_stuck() { stream.read.position } else { stream.head.position };
         let vouched = |signed: &&Signed| match &signed.claim {
             Claim::Position { of: who, epoch, head, .. } => {
-                *who == of && *epoch == stream.record.epoch && head.position > stream.head.position
+                *who == of && *epoch == stream.record.epoch && head.position > least
             }
             _ => false,
         };

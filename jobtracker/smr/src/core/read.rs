@@ -112,8 +112,9 @@ impl<M: StateMachine> Core<M> {
         match reading {
             Reading::Done => {
                 let limits = &self.config.limits;
-                if let Some(stream) = self.ledger.streams.get_mut(replica.number() as usize) {
-                    stream.advance(standing, limits);
+                let stream = self.ledger.streams.get_mut(replica.number() as usize);
+                if stream.is_some_and(|stream| stream.advance(standing, limits)) {
+                    self.vouch(replica, out);
                 }
                 true
             }
@@ -152,6 +153,10 @@ impl<M: StateMachine> Core<M> {
         let Some(log) = self.ledger.views.get_mut(&view) else { return Reading::Wait };
         let history = header.follow(log.tip);
         let before = log.tip.digest;
+        if log.tip.seq <= self.ledger.committed.seq {
+            // Nothing was on its way: waiting for it begins now.
+            self.timers.progress = self.now;
+        }
         if header.seq != log.tip.seq.next() {
             // The view was begun in another epoch of its primary.
             return Reading::Breach("SMR-9: a PREPARE that does not follow the view's last one");

@@ -14,7 +14,7 @@ use quorate_counter::{Attestation, Certificate, Epoch, EpochRecord};
 use quorate_protocol::ids::OrderedTime;
 use std::sync::Arc;
 
-/// Places in the queue that PREPARE leaves to the other statements.
+/// Places in the queue that PREPARE leaves to the other statements, at most half of them.
 const RESERVED: usize = 4;
 
 impl<M: StateMachine> Core<M> {
@@ -53,7 +53,7 @@ impl<M: StateMachine> Core<M> {
             && self.ledger.epoch(record.replica).is_some_and(|epoch| record.epoch > epoch)
             // A replica does not move to another kind of device by itself.
             && std::mem::discriminant(&record.key) == std::mem::discriminant(&genesis.key)
-            && proposed_in.is_none_or(|view| admits.left > view)
+            && proposed_in.is_none_or(|view| admits.left == view.next())
     }
 
     /// How far the headers are sound, one after the other from the committed history on.
@@ -105,7 +105,8 @@ impl<M: StateMachine> Core<M> {
         if standing.left > view || standing.entered != Some(view) || !self.ledger.views.contains_key(&view) {
             return;
         }
-        while self.queue_room() > RESERVED && self.window_is_open() {
+        let reserved = RESERVED.min(self.config.limits.flush_statements_max / 2);
+        while self.queue_room() > reserved && self.window_is_open() {
             let Some((batch, ids, admits)) = self.next_batch(view) else { return };
             self.propose_batch(view, batch, ids, admits, out);
         }

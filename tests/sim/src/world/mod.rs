@@ -235,7 +235,7 @@ impl<'a> World<'a> {
                 self.at(until, Event::End(index));
             }
         }
-        self.at(self.scenario.heals, Event::Look);
+        self.at(self.scenario.heals + 1, Event::Look);
     }
 
     /// Puts an event into the queue.
