@@ -8,6 +8,7 @@
 //! What f + 1 replicas executed, the client never forgets: no later answer is from before it, and a replica whose history
 //! is another one is not believed. When more than f replicas are such, the client fails with [`ClientError::Fork`].
 
+mod audit;
 mod error;
 mod follow;
 mod link;

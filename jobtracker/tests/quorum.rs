@@ -153,7 +153,8 @@ async fn play(scripts: [Script; 3]) -> Cluster {
     }
     let cluster = cluster(&addresses);
     for (replica, (script, listener)) in (0..).zip(scripts.into_iter().zip(listeners)) {
-        let service = JobTrackerServer::new(Actor { script, cluster: cluster.id(), replica, asked: AtomicUsize::new(0) });
+        let service =
+            JobTrackerServer::new(Actor { script, cluster: cluster.id(), replica, asked: AtomicUsize::new(0) });
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
     }

@@ -123,7 +123,8 @@ impl ForkProof {
 
     /// Reads the form kept in a file; `None` when it is not one.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let digits: Vec<u8> = text.trim().chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+        let digits: Vec<u8> =
+            text.trim().chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
         let byte = |pair: &[u8]| pair.iter().fold(0, |byte, digit| byte << 4 | digit);
         let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
         canonical::decode(&bytes, PROOF_BYTES_MAX).ok()

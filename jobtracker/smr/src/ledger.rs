@@ -63,6 +63,10 @@ impl Own {
     pub(crate) fn new(record: EpochRecord, standing: Standing) -> Self {
         Self { attested: record.genesis(), record, queue: VecDeque::new(), standing }
     }
+    /// The position after all statements.
+    pub(crate) fn tail(&self) -> Position {
+        self.attested.position.after(self.queue.len())
+    }
     /// The head after the first so many statements of the queue.
     pub(crate) fn head_after(&self, statements: usize) -> Head {
         self.record.extend(self.attested, self.queue.iter().take(statements).map(Statement::digest))

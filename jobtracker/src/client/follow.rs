@@ -238,10 +238,17 @@ impl<T: PartialEq + Send + 'static> Merge<T> {
         let (follower, item) = self.heads.swap_remove(decided);
         self.steps.push(follower.step());
         self.from = item.0.saturating_add(1);
-        let (passed, ahead) = std::mem::take(&mut self.heads).into_iter().partition(|(_, head)| head.0 < self.from);
+        let (passed, ahead): (Vec<_>, _) =
+            std::mem::take(&mut self.heads).into_iter().partition(|(_, head)| head.0 < self.from);
         self.heads = ahead;
-        let passed: Vec<(Follower<T>, (u64, T))> = passed;
-        self.steps.extend(passed.into_iter().map(|(follower, _)| follower.step()));
+        for (follower, head) in passed {
+            if head.0 == item.0 && head != item {
+                self.shared
+                    .memory
+                    .distrust(follower.link.replica(), "it signed an item that f + 1 replicas do not have");
+            }
+            self.steps.push(follower.step());
+        }
         Some(item)
     }
 }

@@ -97,6 +97,7 @@ impl Backoff {
 /// A reply that this replica signed for this cluster and for what was asked, and that goes with what was seen.
 #[derive(Clone)]
 pub(super) struct Checked {
+    pub(super) replica: ReplicaId,
     pub(super) answer: Answer,
     /// What the replica had executed.
     pub(super) history: History,
@@ -211,8 +212,8 @@ impl Link {
             return Err(Doubt::Behind);
         }
         let states = reply.states().collect();
-        let Reply { history, answer, .. } = reply.into_inner();
-        Ok(Checked { answer, history, states, signed })
+        let Reply { replica, history, answer, .. } = reply.into_inner();
+        Ok(Checked { replica, answer, history, states, signed })
     }
 
     /// An answer that a replica may give, but not to this.

@@ -100,9 +100,8 @@ impl Memory {
         signed: &Signed<Reply>,
     ) -> Option<History> {
         let anchor = seen?;
-        let differs = |stated: &History| {
-            stated.ordered == anchor.history.ordered && stated.digest != anchor.history.digest
-        };
+        let differs =
+            |stated: &History| stated.ordered == anchor.history.ordered && stated.digest != anchor.history.digest;
         let stated = reply.states().find(differs)?;
         let contradiction = Contradiction { anchor: Arc::clone(anchor), stated, signed: signed.clone() };
         self.inner().contradictions.insert(reply.replica, contradiction);
@@ -114,7 +113,8 @@ impl Memory {
         let stating = |history: History| replies.iter().filter(move |reply| reply.states.contains(&history));
         let stated = replies.iter().flat_map(|reply| &reply.states).copied();
         let Some(history) = stated.filter(|history| stating(*history).count() >= self.quorum()).max() else { return };
-        let known = |inner: &Inner| inner.anchor.as_ref().is_some_and(|anchor| anchor.history.ordered >= history.ordered);
+        let known =
+            |inner: &Inner| inner.anchor.as_ref().is_some_and(|anchor| anchor.history.ordered >= history.ordered);
         let large = stating(history).any(|reply| reply.signed.bytes().len() > ANCHOR_REPLY_BYTES_MAX);
         let mut inner = self.inner();
         if !large && !known(&inner) {
@@ -186,7 +186,7 @@ mod tests {
             let (cluster, to) = (self.cluster.id(), Digest::of(b"x"));
             let reply = Reply { cluster, replica: id, to, history, confirms, answer: Answer::Done };
             let signed = Signed::seal(&reply, &self.keys[replica as usize]);
-            Checked { states: reply.states().collect(), answer: Answer::Done, history, signed }
+            Checked { replica: id, states: reply.states().collect(), answer: Answer::Done, history, signed }
         }
         fn hear(&self, replica: u32, history: History) -> Option<History> {
             let checked = self.reply(replica, history, None);

@@ -100,7 +100,21 @@ impl<'a> Round<'a> {
         let alike = |one: &Checked| said.iter().copied().filter(|other| self.alike(one, other)).collect::<Vec<_>>();
         let agreeing = said.iter().map(|one| alike(one)).find(|alike| alike.len() >= self.shared.quorum())?;
         self.shared.memory.learn(&said);
-        agreeing.first().map(|checked| checked.answer.clone())
+        let agreed = agreeing.first()?;
+        said.iter().filter(|other| self.contradicts(agreed, other)).for_each(|other| {
+            self.shared.memory.distrust(other.replica, "it signed another answer to a command than f + 1 replicas did");
+        });
+        Some(agreed.answer.clone())
+    }
+
+    /// Whether a replica executed the same command at the same place and says that something else came of it.
+    fn contradicts(&self, agreed: &Checked, other: &Checked) -> bool {
+        let refused = |checked: &Checked| matches!(checked.answer, Answer::Refused(_));
+        self.asked.is_command()
+            && !refused(agreed)
+            && !refused(other)
+            && agreed.history == other.history
+            && agreed.answer != other.answer
     }
 
     /// A command that was executed has one place in the one history. What was refused has none: each says it when it likes.

@@ -136,7 +136,7 @@ impl<M: StateMachine> Core<M> {
             }
         }
         let own = &self.ledger.own;
-        let tail = own.head_after(own.queue.len()).position;
+        let tail = own.tail();
         let mine = heads.get(self.config.me.number() as usize);
         let agrees = mine.is_some_and(|(epoch, position)| {
             *epoch < own.record.epoch || (*epoch == own.record.epoch && *position <= tail)

@@ -76,7 +76,7 @@ impl<M: StateMachine> Core<M> {
         let own = &self.ledger.own;
         let stream = &self.ledger.streams[self.config.me.number() as usize];
         let same = of == self.config.me && stream.record == own.record && !self.replaying && !self.renewing;
-        let unknown = stream.broken.is_some() || stream.head.position > own.head_after(own.queue.len()).position;
+        let unknown = stream.broken.is_some() || stream.head.position > own.tail();
         if same && unknown && !self.config.mutated(Mutant::CounterFromDisk) {
             self.renew(out);
         }

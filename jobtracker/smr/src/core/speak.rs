@@ -120,7 +120,7 @@ impl<M: StateMachine> Core<M> {
         tip < executed && tip < kept
     }
 
-    /// A batch closes on count, or when the trusted log is idle.
+    /// A batch closes on count, on bytes, or when the trusted log is idle.
     fn next_batch(&mut self, view: View) -> Option<(Batch, Vec<RequestId>, Option<Admits>)> {
         if let Some(admission) = self.next_admission(view) {
             let admits = Admits { record: admission.record.clone(), left: view.next() };
@@ -129,7 +129,7 @@ impl<M: StateMachine> Core<M> {
         }
         let limits = &self.config.limits;
         let idle = self.attesting.is_none();
-        let full = self.pending.fills(limits.batch_requests_max);
+        let full = self.pending.fills(limits.batch_requests_max, limits.batch_bytes_max);
         let nothing_on_its_way = self.ledger.own.standing.upto.seq == self.executed.seq;
         let due = self.machine.deadline().is_some_and(|deadline| deadline <= self.now) && nothing_on_its_way;
         if !(full || idle && (self.pending.unproposed() > 0 || due)) {

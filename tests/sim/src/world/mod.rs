@@ -41,7 +41,7 @@ use std::{
 /// The slowest clock at tick 0.
 const CLOCK_START: u64 = 1_000_000;
 /// Events of a run, so that one that never ends does.
-const EVENTS_MAX: u64 = 3_000_000;
+const EVENTS_MAX: u64 = 400_000;
 /// Events between two looks at a replica's queues.
 const LOOK_INTERVAL: u64 = 16;
 
