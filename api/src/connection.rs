@@ -169,16 +169,19 @@ pub fn cluster_path(text: &str) -> Result<ClusterPath, Failure> {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
+        let message = error.to_string();
         match error {
             ClientError::Refused(refusal) => refusal.into(),
-            ClientError::Unreachable { .. } => Failure::new(Exit::Cluster, error.to_string())
+            ClientError::Unreachable { .. } => Failure::new(Exit::Cluster, message)
                 .hint("start a cluster with `quorate cluster up`; if it runs already, name its folder with --cluster"),
+            ClientError::Fork { proof, .. } => {
+                Failure::new(Exit::Cluster, message).hint(format!("this is the proof, to keep: {}", proof.to_hex()))
+            }
             ClientError::Rejected { .. }
             | ClientError::Untrustworthy { .. }
             | ClientError::Disagreement
-            | ClientError::Fork { .. }
             | ClientError::WrongKind { .. }
-            | ClientError::TooLong { .. } => Failure::new(Exit::Cluster, error.to_string()),
+            | ClientError::TooLong { .. } => Failure::new(Exit::Cluster, message),
         }
     }
 }

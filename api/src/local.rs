@@ -1,5 +1,5 @@
-//! A whole cluster inside this process: one job-tracker replica and several trackers, with real sockets on the loopback
-//! interface, real votes, and tasks that run in the process itself.
+//! A whole cluster inside this process: job-tracker replicas and trackers, with real sockets on the loopback interface,
+//! real votes, and tasks that run in the process itself.
 
 use crate::{
     app::{App, Arguments, JobSource, ProgramOf},
@@ -31,6 +31,8 @@ use std::{
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+/// Job-tracker replicas of an embedded cluster.
+pub const JOBTRACKERS_DEFAULT: u32 = 3;
 /// How often a job's state is asked for.
 const POLL: Duration = Duration::from_millis(50);
 /// How long trackers may take to register.
@@ -39,6 +41,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How an embedded cluster is started.
 pub struct Builder {
     jobs: Arc<dyn JobSource>,
+    jobtrackers: u32,
     trackers: u32,
     f: u32,
     slots: (u16, u16),
@@ -66,13 +69,19 @@ pub struct LocalCluster {
     connection: Connection,
     jobs: Arc<dyn JobSource>,
     f: u32,
-    replica: Replica,
+    replicas: Vec<Replica>,
     trackers: BTreeMap<TrackerId, Tracker>,
     /// Removed with the cluster, unless the user asked to keep it.
     _folder: Option<TempDir>,
 }
 
 impl Builder {
+    /// So many job-tracker replicas: 2f + 1, of which f may fail. [`JOBTRACKERS_DEFAULT`] unless said otherwise.
+    #[must_use]
+    pub fn jobtrackers(mut self, jobtrackers: u32) -> Self {
+        self.jobtrackers = jobtrackers;
+        self
+    }
     /// So many trackers, each in a failure domain of its own. 5 unless said otherwise.
     #[must_use]
     pub fn trackers(mut self, trackers: u32) -> Self {
@@ -107,48 +116,50 @@ impl Builder {
     /// Starts the cluster, and waits until all trackers have registered.
     ///
     /// # Errors
-    /// [`Exit::Machine`] when there is no room for its files or no port for its sockets.
+    /// [`Exit::Usage`] when the number of job-tracker replicas is even. [`Exit::Machine`] when there is no room for its files
+    /// or no port for its sockets.
     pub async fn start(self) -> Result<LocalCluster, Failure> {
+        let f = replicas_f(self.jobtrackers)?;
         let (folder, root) = self.folder()?;
         let key = new_key()?;
-        let replica_key = new_key()?;
-        let listener = listen().await?;
+        let mut seats = Vec::new();
+        for number in 0..self.jobtrackers {
+            seats.push((ReplicaId::new(number), new_key()?, listen().await?));
+        }
         let mut keys = BTreeMap::new();
         for number in 0..self.trackers {
             keys.insert(TrackerId::new(number), new_key()?);
         }
+        let replica = |(id, key, listener): &(ReplicaId, SecretKey, TcpListener)| {
+            Ok(ReplicaMember { id: *id, address: local_address(listener)?, key: key.public(), log: None })
+        };
+        let tracker = |(id, key): (&TrackerId, &SecretKey)| TrackerMember {
+            id: *id,
+            domain: Domain(format!("domain-{}", id.number())),
+            key: key.public(),
+        };
         let cluster = Arc::new(Cluster {
             name: "embedded".to_owned(),
-            f: 0,
+            f,
             allow_liars: !self.liars.is_empty(),
             clients: vec![key.public()],
-            replicas: vec![ReplicaMember {
-                id: ReplicaId::new(0),
-                address: local_address(&listener)?,
-                key: replica_key.public(),
-            }],
-            trackers: keys
-                .iter()
-                .map(|(id, key)| TrackerMember {
-                    id: *id,
-                    domain: Domain(format!("domain-{}", id.number())),
-                    key: key.public(),
-                })
-                .collect(),
+            replicas: seats.iter().map(replica).collect::<Result<_, Failure>>()?,
+            trackers: keys.iter().map(tracker).collect(),
         });
-        let options = quorate_jobtracker::Options {
-            cluster: Arc::clone(&cluster),
-            replica: ReplicaId::new(0),
-            key: replica_key,
-            directory: root.join("replica-0"),
-            lease: Duration::from_secs(3),
-        };
-        let replica = Replica::start(options, listener).await.map_err(|e| trouble("start the job tracker", &e))?;
         let connection = Connection::new(Arc::clone(&cluster), key);
-        let jobs = Arc::clone(&self.jobs);
-        let f = self.f;
-        let mut started = LocalCluster { connection, jobs, f, replica, trackers: BTreeMap::new(), _folder: folder };
-        if let Err(failure) = started.start_trackers(&self, cluster, keys, &root).await {
+        let mut started = LocalCluster {
+            connection,
+            jobs: Arc::clone(&self.jobs),
+            f: self.f,
+            replicas: Vec::new(),
+            trackers: BTreeMap::new(),
+            _folder: folder,
+        };
+        let all = async {
+            started.start_replicas(&cluster, seats, &root).await?;
+            started.start_trackers(&self, cluster, keys, &root).await
+        };
+        if let Err(failure) = all.await {
             started.stop().await;
             return Err(failure);
         }
@@ -169,6 +180,19 @@ impl Builder {
             }
         }
     }
+}
+
+/// How many of so many job-tracker replicas may fail.
+///
+/// # Errors
+/// A usage failure when the number is even or 0.
+pub fn replicas_f(jobtrackers: u32) -> Result<u32, Failure> {
+    if jobtrackers % 2 == 1 {
+        return Ok(jobtrackers / 2);
+    }
+    let message = format!("{jobtrackers} job-tracker replicas: f of 2f + 1 may fail, so their number is odd");
+    let (less, more) = (jobtrackers.saturating_sub(1).max(1), jobtrackers.saturating_add(1));
+    Err(Failure::usage(message).hint(format!("{less} are as good, and {more} are better")))
 }
 
 fn new_key() -> Result<SecretKey, Failure> {
@@ -202,7 +226,29 @@ impl LocalCluster {
     }
 
     pub(crate) fn builder_of(jobs: Arc<dyn JobSource>) -> Builder {
-        Builder { jobs, trackers: 5, f: 1, slots: (2, 2), liars: BTreeMap::new(), keep: None }
+        Builder { jobs, jobtrackers: JOBTRACKERS_DEFAULT, trackers: 5, f: 1, slots: (2, 2), liars: BTreeMap::new(), keep: None }
+    }
+
+    async fn start_replicas(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        seats: Vec<(ReplicaId, SecretKey, TcpListener)>,
+        root: &Path,
+    ) -> Result<(), Failure> {
+        for (replica, key, listener) in seats {
+            let options = quorate_jobtracker::Options {
+                cluster: Arc::clone(cluster),
+                replica,
+                key,
+                directory: root.join(replica.to_string()),
+                helper: None,
+                lease: quorate_jobtracker::LEASE_DEFAULT,
+                liar: None,
+            };
+            let started = Replica::start(options, listener).await;
+            self.replicas.push(started.map_err(|e| trouble(&format!("start {replica} of the job tracker"), &e))?);
+        }
+        Ok(())
     }
 
     async fn start_trackers(
@@ -359,6 +405,6 @@ impl LocalCluster {
     /// Ends everything, and removes the cluster's files.
     pub async fn stop(self) {
         join_all(self.trackers.into_values().map(Tracker::stop)).await;
-        self.replica.stop().await;
+        join_all(self.replicas.into_iter().map(Replica::stop)).await;
     }
 }

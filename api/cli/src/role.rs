@@ -79,6 +79,9 @@ pub(crate) struct JobTracker {
     /// How long a silent tracker counts as there, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 3000)]
     lease: u64,
+    /// Lie in this way, for a test. The configuration must allow liars.
+    #[arg(long, value_name = "KIND")]
+    liar: Option<ReplicaLiar>,
 }
 
 /// Runs one task tracker with its chunk server until it is interrupted.
@@ -186,7 +189,9 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
             replica: options.id,
             key,
             directory: options.common.dir.clone(),
+            helper: None,
             lease: Duration::from_millis(options.lease),
+            liar: options.liar,
         },
         listener,
     )

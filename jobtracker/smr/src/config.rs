@@ -1,9 +1,6 @@
 //! What a core is told when it starts, and the bounds of everything it keeps.
 
-use crate::{
-    message::Signature,
-    types::RequestId,
-};
+use crate::{message::Signature, types::RequestId};
 use quorate_counter::EpochRecord;
 use quorate_protocol::{digest::Digest, ids::ReplicaId};
 use std::sync::Arc;

@@ -94,6 +94,8 @@ pub struct Core<M> {
     executed: History,
     ledger: Ledger,
     bodies: BTreeMap<Digest, Arc<Body>>,
+    /// Those that are on disk.
+    kept_bodies: BTreeSet<Digest>,
     /// Batches of headers that are known, and that are not here.
     missing: BTreeSet<Digest>,
     stash: VecDeque<Arc<Body>>,
@@ -189,7 +191,13 @@ pub struct PeerReport {
 
 impl<M: StateMachine> Core<M> {
     /// A core without a past, whose trusted log is in this epoch and at this head.
-    pub fn new(config: Config, now: OrderedTime, machine: M, device: (EpochRecord, Head), out: &mut Vec<Action>) -> Self {
+    pub fn new(
+        config: Config,
+        now: OrderedTime,
+        machine: M,
+        device: (EpochRecord, Head),
+        out: &mut Vec<Action>,
+    ) -> Self {
         let mut core = Self::blank(config, now, machine);
         core.compare_device(device, out);
         core
@@ -211,6 +219,7 @@ impl<M: StateMachine> Core<M> {
             executed: ledger.committed,
             ledger,
             bodies: BTreeMap::new(),
+            kept_bodies: BTreeSet::new(),
             missing: BTreeSet::new(),
             stash: VecDeque::new(),
             pending: Pending::default(),
@@ -389,16 +398,17 @@ impl<M: StateMachine> Core<M> {
 
     fn keep_body(&mut self, body: Arc<Body>, out: &mut Vec<Action>) {
         self.missing.remove(&body.digest);
-        if !self.bodies.contains_key(&body.digest) {
+        if self.kept_bodies.insert(body.digest) {
             out.push(Action::Persist(Record::Body(canonical::encode(&*body.batch).into())));
-            self.bodies.insert(body.digest, body);
         }
+        self.bodies.insert(body.digest, body);
     }
 
     /// A header has become known: its batch is wanted.
     fn want_body(&mut self, batch: Digest, out: &mut Vec<Action>) {
-        if self.bodies.contains_key(&batch) {
-            return;
+        if let Some(body) = self.bodies.get(&batch).cloned() {
+            // An equal batch was ordered before, and may be off the disk by now.
+            return self.keep_body(body, out);
         }
         match self.stash.iter().position(|body| body.digest == batch).and_then(|at| self.stash.remove(at)) {
             Some(body) => self.keep_body(body, out),
@@ -484,9 +494,10 @@ impl<M: StateMachine> Core<M> {
         Report {
             me: self.config.me,
             view,
-            changing_to: wanted.chain([self.ledger.own.standing.left]).max().filter(|target| {
-                *target > view && self.may_speak()
-            }),
+            changing_to: wanted
+                .chain([self.ledger.own.standing.left])
+                .max()
+                .filter(|target| *target > view && self.may_speak()),
             primary: view.primary(self.config.replicas()),
             executed: self.executed,
             committed: self.ledger.committed.seq,

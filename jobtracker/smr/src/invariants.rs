@@ -29,9 +29,7 @@ const INVARIANTS: &[(&str, Predicate)] = &[
     ("SMR-13: the trusted log is busy with what is queued only", |it| {
         it.attesting.is_none_or(|statements| statements <= it.ledger.own.queue.len())
     }),
-    ("SMR-17: the own queue is bounded", |it| {
-        it.ledger.own.queue.len() <= it.config.limits.flush_statements_max
-    }),
+    ("SMR-17: the own queue is bounded", |it| it.ledger.own.queue.len() <= it.config.limits.flush_statements_max),
     ("SMR-17: what waits to be ordered is bounded", |it| it.pending.len() <= it.config.limits.pending_max),
     ("SMR-17: what waits to be read is bounded", |it| {
         it.ledger.streams.iter().all(|stream| stream.waiting() <= it.config.limits.waiting_max)

@@ -140,7 +140,7 @@ impl Pending {
     }
 
     /// Requests that came before a time and that the primary was not told of, which they now count as.
-    pub(crate) fn to_forward(
+    pub(crate) fn forward(
         &mut self,
         before: OrderedTime,
         requests_max: usize,

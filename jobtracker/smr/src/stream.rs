@@ -257,7 +257,7 @@ impl Stream {
             }
         }
         assert!(self.read.position <= self.head.position, "SMR-1: read beyond what was checked");
-        let vouched = self.read.position.0 % limits.vouch_interval == 0;
+        let vouched = self.read.position.0.is_multiple_of(limits.vouch_interval);
         if vouched {
             self.vouchers.push_back((self.read, standing));
             if self.vouchers.len() > VOUCHERS_MAX {

@@ -5,7 +5,9 @@
 
 use crate::{
     config::{Config, Identify, Keys, Limits, PAGE_BYTES},
-    message::{Admission, Batch, Body, Claim, Flush, Message, OwnMessage, Signature, Signed, Statement, Status, WireMessage},
+    message::{
+        Admission, Batch, Body, Claim, Flush, Message, OwnMessage, Signature, Signed, Statement, Status, WireMessage,
+    },
     types::{Payload, RequestId},
 };
 use quorate_counter::{CERTIFICATE_BYTES_MAX, Certificate, EpochRecord};
@@ -172,7 +174,9 @@ impl Verifier {
                 bound("pages of a state", manifest.pages.len(), PAGES_MAX)?;
                 let sized = manifest.length.div_ceil(PAGE_BYTES as u64) == manifest.pages.len() as u64;
                 if !sized || manifest.root() != root {
-                    return Err(Rejection::Senseless("the pages are not those of the state that they are said to be of"));
+                    return Err(Rejection::Senseless(
+                        "the pages are not those of the state that they are said to be of",
+                    ));
                 }
                 Message::Pages(root, manifest)
             }

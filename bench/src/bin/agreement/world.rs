@@ -178,17 +178,22 @@ impl World {
         };
         let all: Vec<_> = (0..REPLICAS).map(|replica| secret(replica).public()).collect();
         let now = OrderedTime::default();
-        let mut replicas = Vec::new();
+        let (mut replicas, mut first) = (Vec::new(), Vec::new());
         for (replica, mut log) in (0..REPLICAS).zip(logs.drain(..)) {
             let keys = Arc::new(Identities { own: secret(replica), all: all.clone() });
             let me = ReplicaId::new(replica);
             let config = Config::new(cluster, me, genesis.clone(), limits.clone(), keys, Arc::new(identify));
             let (verifier, place) = (Verifier::new(&config), (log.record().clone(), log.append(&[])?.head));
-            replicas.push(Replica { core: Core::new(config, now, Nothing, place), log, verifier });
+            let mut out = Vec::new();
+            replicas.push(Replica { core: Core::new(config, now, Nothing, place, &mut out), log, verifier });
+            first.push(out);
         }
         let clients = Clients::new(setup.clients, setup.payload, QUORUM);
         let (events, start) = (VecDeque::new(), Instant::now());
         let mut world = Self { replicas, clients, events, start, now, progress: start, wire: None };
+        for (replica, actions) in first.into_iter().enumerate() {
+            actions.into_iter().try_for_each(|action| world.perform(replica, action))?;
+        }
         (0..world.clients.count()).for_each(|client| world.send(client));
         Ok(world)
     }

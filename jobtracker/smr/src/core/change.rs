@@ -190,9 +190,10 @@ impl<M: StateMachine> Core<M> {
             }
             // [SMR-14] By the epochs that count where the view starts.
             let ended = |replica: ReplicaId, epoch: Epoch| {
-                headers.iter().filter_map(|(_, header)| header.admits.as_ref()).any(|admits| {
-                    admits.record.replica == replica && admits.record.epoch > epoch
-                })
+                headers
+                    .iter()
+                    .filter_map(|(_, header)| header.admits.as_ref())
+                    .any(|admits| admits.record.replica == replica && admits.record.epoch > epoch)
             };
             if ended(self.config.me, self.ledger.own.record.epoch) {
                 return;

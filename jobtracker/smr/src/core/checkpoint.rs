@@ -106,6 +106,7 @@ impl<M: StateMachine> Core<M> {
         let ahead = self.ledger.links.values().filter(|link| link.header.seq > seq).map(|link| link.header.batch);
         let mut ahead: BTreeSet<Digest> = ahead.collect();
         ahead.extend(self.ledger.own.queue.iter().filter_map(Statement::proposed_batch));
+        self.kept_bodies = ahead.iter().copied().filter(|batch| self.bodies.contains_key(batch)).collect();
         let bodies = ahead.into_iter().filter_map(|batch| self.bodies.get(&batch));
         let mut records: Vec<Record> =
             bodies.map(|body| Record::Body(canonical::encode(&*body.batch).into())).collect();

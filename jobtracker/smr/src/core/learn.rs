@@ -62,7 +62,7 @@ impl<M: StateMachine> Core<M> {
             return;
         }
         let before = quorate_protocol::ids::OrderedTime(self.now.0 - limits.view_timeout / 4);
-        let (ids, requests) = self.pending.to_forward(before, limits.batch_requests_max, limits.batch_bytes_max);
+        let (ids, requests) = self.pending.forward(before, limits.batch_requests_max, limits.batch_bytes_max);
         if !ids.is_empty() {
             let batch = crate::message::Batch { requests, admission: None };
             let body = self.verifier.own_body(batch, ids);
@@ -219,8 +219,7 @@ impl<M: StateMachine> Core<M> {
     /// Vouches for a log up to where it was read, so that f + 1 such claims are there when they are needed.
     pub(super) fn vouch(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
         let Some(stream) = self.ledger.stream(of).filter(|_| !self.replaying) else { return };
-        let claim =
-            Claim::Position { of, epoch: stream.record.epoch, head: stream.read, standing: stream.standing };
+        let claim = Claim::Position { of, epoch: stream.record.epoch, head: stream.read, standing: stream.standing };
         let signed = self.sign(claim);
         self.certify(of, &signed);
         out.push(Action::Broadcast(Message::Claim(Box::new(signed))));
@@ -266,8 +265,7 @@ impl<M: StateMachine> Core<M> {
             }
             _ => false,
         };
-        let claims: Vec<&Signed> =
-            self.peers.values().flat_map(|peer| &peer.positions).filter(vouched).collect();
+        let claims: Vec<&Signed> = self.peers.values().flat_map(|peer| &peer.positions).filter(vouched).collect();
         let support = |claim: &Claim| -> Vec<Signed> {
             claims.iter().filter(|signed| signed.claim == *claim).map(|signed| (*signed).clone()).collect()
         };
@@ -468,8 +466,8 @@ impl<M: StateMachine> Core<M> {
         let mut any = false;
         for chain in chains {
             for history in &wanted {
-                let unknown = history.seq > self.ledger.committed.seq
-                    && !self.ledger.links.contains_key(&history.digest);
+                let unknown =
+                    history.seq > self.ledger.committed.seq && !self.ledger.links.contains_key(&history.digest);
                 let Some(at) = chain.iter().position(|(at, _)| at == history).filter(|_| unknown) else { continue };
                 let mut before = self.ledger.committed.digest;
                 for (at, header) in chain.iter().take(at + 1) {

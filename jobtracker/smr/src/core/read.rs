@@ -227,7 +227,9 @@ impl<M: StateMachine> Core<M> {
             Certificate::Wait => return Reading::Wait,
             Certificate::Breach(rule) => return Reading::Breach(rule),
             Certificate::Start(computed) if computed != start => {
-                return Reading::Breach("SMR-9: a NEW-VIEW that starts with something else than its VIEW-CHANGEs make it");
+                return Reading::Breach(
+                    "SMR-9: a NEW-VIEW that starts with something else than its VIEW-CHANGEs make it",
+                );
             }
             Certificate::Start(_) => {}
         }

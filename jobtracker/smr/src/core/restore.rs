@@ -103,6 +103,7 @@ impl<M: StateMachine> Core<M> {
             Record::Body(bytes) => {
                 let body = self.verifier.stored_body(&bytes).map_err(|error| damaged(error.to_string()))?;
                 self.missing.remove(&body.digest);
+                self.kept_bodies.insert(body.digest);
                 self.bodies.insert(body.digest, body);
             }
             Record::Learned(headers) => {

@@ -43,7 +43,9 @@ impl Transfer {
 impl<M: StateMachine> Core<M> {
     /// Takes the proof that a checkpoint is stable. When it is ahead of what is executed here, its state is fetched.
     pub(super) fn take_stable(&mut self, claims: Vec<Signed>, out: &mut Vec<Action>) {
-        let Some(Claim::Checkpoint { history, root }) = claims.first().map(|signed| signed.claim.clone()) else { return };
+        let Some(Claim::Checkpoint { history, root }) = claims.first().map(|signed| signed.claim.clone()) else {
+            return;
+        };
         let by: BTreeSet<ReplicaId> = claims.iter().map(|signed| signed.by).collect();
         let alike = claims.iter().all(|signed| signed.claim == Claim::Checkpoint { history, root });
         if !alike || by.len() < self.config.quorum() || history.seq <= self.executed.seq {
@@ -140,7 +142,8 @@ impl<M: StateMachine> Core<M> {
     fn install(&mut self, out: &mut Vec<Action>) {
         let Some(transfer) = self.transfer.take() else { return };
         let pages = transfer.manifest.iter().flat_map(|manifest| &manifest.pages);
-        let state: Vec<u8> = pages.filter_map(|page| transfer.pages.get(page)).flat_map(|p| p.iter().copied()).collect();
+        let state: Vec<u8> =
+            pages.filter_map(|page| transfer.pages.get(page)).flat_map(|p| p.iter().copied()).collect();
         let state = Payload::from(state);
         self.ledger.stable = transfer.claims;
         if self.install_state(transfer.history, &state).is_err() {

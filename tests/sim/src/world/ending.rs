@@ -101,6 +101,9 @@ impl World<'_> {
                 report.pending,
                 core.machine().places(),
             );
+            for peer in &report.peers {
+                text += &format!(", reads {} at {}@{}+{}", peer.replica.number(), peer.position, peer.epoch.0, peer.waiting);
+            }
         }
         text
     }
