@@ -250,7 +250,12 @@ mod tests {
             f: 0,
             allow_liars: true,
             clients: vec![client.public()],
-            replicas: vec![ReplicaMember { id: ReplicaId::new(0), address: "127.0.0.1:1".to_owned(), key: key(1), log: None }],
+            replicas: vec![ReplicaMember {
+                id: ReplicaId::new(0),
+                address: "127.0.0.1:1".to_owned(),
+                key: key(1),
+                log: None,
+            }],
             trackers: vec![TrackerMember { id: TrackerId::new(0), domain: Domain("d0".to_owned()), key: key(2) }],
         }
     }

@@ -226,7 +226,15 @@ impl LocalCluster {
     }
 
     pub(crate) fn builder_of(jobs: Arc<dyn JobSource>) -> Builder {
-        Builder { jobs, jobtrackers: JOBTRACKERS_DEFAULT, trackers: 5, f: 1, slots: (2, 2), liars: BTreeMap::new(), keep: None }
+        Builder {
+            jobs,
+            jobtrackers: JOBTRACKERS_DEFAULT,
+            trackers: 5,
+            f: 1,
+            slots: (2, 2),
+            liars: BTreeMap::new(),
+            keep: None,
+        }
     }
 
     async fn start_replicas(

@@ -113,6 +113,10 @@ pub(crate) struct Node {
     outbox: Outbox,
     lie: Option<Arc<dyn Lie>>,
     inbox: Receiver<Event>,
+    /// What the core is told next, all at once, so that it shares batches and attestations.
+    inputs: Vec<Input>,
+    /// What came with the messages among them.
+    rooms: Vec<Box<dyn Send>>,
     /// What the core wants done.
     actions: Vec<Action>,
     /// What the trusted log did at once.
@@ -155,6 +159,8 @@ impl Node {
             outbox,
             lie,
             inbox: inbox.receive,
+            inputs: Vec::new(),
+            rooms: Vec::new(),
             actions,
             attested: None,
             waiters: HashMap::new(),
@@ -183,8 +189,8 @@ impl Node {
                 let Ok(event) = self.inbox.try_recv() else { break };
                 self.take(event)?;
             }
-            if self.core.wakeup() <= self.clock() {
-                self.step(Input::Tick);
+            if !self.inputs.is_empty() || self.core.wakeup() <= self.clock() {
+                self.step();
             }
             self.perform()?;
             self.sweep();
@@ -203,24 +209,26 @@ impl Node {
         Duration::from_millis(self.core.wakeup().since(self.clock()))
     }
 
-    fn step(&mut self, input: Input) {
+    fn step(&mut self) {
         let now = self.clock();
-        self.core.step(now, input, &mut self.actions);
+        self.core.step_all(now, self.inputs.drain(..), &mut self.actions);
+        self.rooms.clear();
     }
 
     fn take(&mut self, event: Event) -> Result<(), OrderError> {
         match event {
             Event::Request(queued) => self.request(queued),
-            Event::Message(from, message, _room) => {
+            Event::Message(from, message, room) => {
                 if self.lie.as_ref().is_none_or(|lie| lie.hears(message.message())) {
-                    self.step(Input::Message(from, message));
+                    self.inputs.push(Input::Message(from, message));
+                    self.rooms.push(room);
                 }
             }
             Event::Garbage(from, what) => self.blame(from, what),
             Event::Device(completion) => {
                 let input = completed(completion)?;
                 self.note_head(&input);
-                self.step(input);
+                self.inputs.push(input);
             }
             Event::Report(answer) => {
                 let view = report::view(&self.core.report(), &self.garbage, self.log);
@@ -245,7 +253,7 @@ impl Node {
         if waiters.len() < WAITERS_MAX {
             waiters.push(waiter);
         }
-        self.step(Input::Request(id, request));
+        self.inputs.push(Input::Request(id, request));
     }
 
     /// Does what the core wants, and what it wants after that, until it waits for others.
@@ -261,7 +269,8 @@ impl Node {
             }
             let Some(input) = self.attested.take() else { return Ok(()) };
             self.note_head(&input);
-            self.step(input);
+            self.inputs.push(input);
+            self.step();
         }
     }
 

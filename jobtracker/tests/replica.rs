@@ -5,7 +5,7 @@ mod fixture;
 use fixture::*;
 use futures::StreamExt;
 use quorate_jobtracker::{
-    LogError, Options, OrderError, Replica, StartError,
+    Options, OrderError, Replica, StartError, StoreError,
     client::{Client, ClientError},
 };
 use quorate_protocol::{
@@ -132,8 +132,7 @@ async fn a_replica_that_vanished_comes_back_with_everything() {
     }
     let executed = replica.executed().await.expect("runs");
     // What a killed process leaves: the file as it is, without a goodbye.
-    let left = TempDir::new().expect("a directory");
-    fs::copy(directory.path().join("ordered.redb"), left.path().join("ordered.redb")).expect("copied");
+    let left = copied(directory.path());
     drop(replica);
     let (again, cluster) = start(left.path(), LEASE_LONG).await;
     assert_eq!(again.executed().await.expect("runs"), executed);
@@ -142,7 +141,7 @@ async fn a_replica_that_vanished_comes_back_with_everything() {
     // The directory of the dropped one is free as soon as its last batch is done.
     let (again, _) =
         until("the dropped replica let go", async || match try_start(directory.path(), LEASE_LONG).await {
-            Err(StartError::Log(LogError::InUse { .. })) => None,
+            Err(StartError::Store(StoreError::InUse { .. }) | StartError::TrustedLog(_)) => None,
             result => Some(result.expect("starts")),
         })
         .await;
@@ -160,13 +159,7 @@ async fn a_client_carries_on_when_the_replica_restarts() {
     replica.stop().await;
     let waiting = tokio::spawn(async move { client.submit(create("/two")).await });
     let listener = TcpListener::bind(address).await.expect("the same port");
-    let options = Options {
-        cluster: Arc::new(cluster.clone()),
-        replica: cluster.replicas[0].id,
-        key: key(REPLICA_SEED),
-        directory: directory.path().to_owned(),
-        lease: LEASE_LONG,
-    };
+    let options = options(&cluster, 0, directory.path(), LEASE_LONG);
     let replica = Replica::start(options, listener).await.expect("starts");
     waiting.await.expect("no panic").expect("created");
     assert_eq!(replica.executed().await.expect("runs").0, 2);
@@ -184,7 +177,7 @@ async fn a_damaged_log_is_refused_by_name() {
     for torn in [&whole[..whole.len() / 3], &[], b"not a log at all"] {
         fs::write(&file, torn).expect("written");
         let error = try_start(directory.path(), LEASE_LONG).await.expect_err("refused");
-        assert!(matches!(error, StartError::Log(LogError::Damaged { .. })), "{error:?}");
+        assert!(matches!(error, StartError::Store(StoreError::Damaged { .. })), "{error:?}");
         assert!(error.to_string().contains("ordered.redb"), "{error}");
         assert_eq!(fs::read(&file).expect("read"), torn, "nothing was changed");
     }
@@ -195,24 +188,19 @@ async fn a_replica_starts_only_as_itself() {
     let directory = TempDir::new().expect("a directory");
     let (replica, cluster) = start(directory.path(), LEASE_LONG).await;
     let start = async |id: u32, seed: u8| {
-        let options = Options {
-            cluster: Arc::new(cluster.clone()),
-            replica: ReplicaId::new(id),
-            key: key(seed),
-            directory: directory.path().to_owned(),
-            lease: LEASE_LONG,
-        };
+        let options = options(&cluster, 0, directory.path(), LEASE_LONG);
+        let options = Options { replica: ReplicaId::new(id), key: key(seed), ..options };
         Replica::start(options, listener().await.0).await.expect_err("refused")
     };
     assert!(matches!(start(7, REPLICA_SEED).await, StartError::NotAMember(_)));
     assert!(matches!(start(0, STRANGER_SEED).await, StartError::WrongKey(_)));
-    assert!(matches!(start(0, REPLICA_SEED).await, StartError::Log(LogError::InUse { .. })));
+    assert!(matches!(start(0, REPLICA_SEED).await, StartError::Store(StoreError::InUse { .. })));
     replica.stop().await;
 }
 
 /// A tracker's wish to follow its directives, with everything a liar may choose.
 fn follow(cluster: Digest, tracker: u32, by: u8) -> wire::DirectivesRequest {
-    let wanted = FollowDirectives { cluster, tracker: TrackerId::new(tracker), incarnation: 1, from: 0 };
+    let wanted = FollowDirectives { cluster, tracker: TrackerId::new(tracker), incarnation: 1, from: 0, seen: None };
     wire::DirectivesRequest { signed: Signed::seal(&wanted, &key(by)).to_wire() }
 }
 
@@ -253,9 +241,9 @@ async fn garbage_is_refused_and_the_replica_lives_on() {
         let status = raw.submit(wire::Command { signed }).await.expect_err(what);
         assert_eq!(status.code(), code, "{what}: {status:?}");
     }
-    let asked = raw.ask(wire::Question { question: vec![0xff; 40] }).await.expect_err("noise");
+    let asked = raw.ask(wire::Question { question: vec![0xff; 40], seen: Vec::new() }).await.expect_err("noise");
     assert_eq!(asked.code(), Code::InvalidArgument);
-    let asked = raw.ask(wire::Question { question: vec![0; QUERY_BYTES_MAX + 1] }).await.expect_err("too much");
+    let asked = raw.ask(wire::Question { question: vec![0; QUERY_BYTES_MAX + 1], seen: Vec::new() }).await.expect_err("too much");
     assert_eq!(asked.code(), Code::InvalidArgument);
     for (what, tracker, by, code) in [
         ("no such tracker", 99, TRACKER_SEED, Code::PermissionDenied),
@@ -302,7 +290,8 @@ async fn a_request_for_another_cluster_or_in_anothers_name_is_not_executed() {
     let elsewhere = sealed(user(), user(), Digest::of(b"elsewhere"), 1, create("/x"), CLIENT_SEED);
     let borrowed = sealed(tracker, user(), id, 1, create("/x"), TRACKER_SEED);
     for signed in [elsewhere, borrowed] {
-        raw.submit(wire::Command { signed }).await.expect("answered with a refusal");
+        let refused = raw.submit(wire::Command { signed }).await.expect_err("refused at the door");
+        assert_eq!(refused.code(), Code::PermissionDenied);
     }
     assert_eq!(replica.executed().await.expect("runs").0, 0);
     assert!(client(&cluster).file(&path("/x")).await.is_err());

@@ -7,6 +7,8 @@
 
 pub mod oracle;
 pub mod processes;
+pub mod proxy;
 pub mod reference;
+pub mod replicas;
 
 pub use processes::Processes;

@@ -1,9 +1,10 @@
 //! A cluster of real processes whose members can be killed and started again one by one.
 
+use crate::proxy::Proxy;
 use futures::TryStreamExt;
 use quorate::connection::{self, Connection};
 use quorate_dfs::Upload;
-use quorate_jobtracker::client::Client;
+use quorate_jobtracker::{ReplicaLiar, client::Client};
 use quorate_liars::Kind;
 use quorate_protocol::{
     cluster::{Cluster, ReplicaMember, TrackerMember},
@@ -34,55 +35,66 @@ pub struct Programs {
     pub terasort: PathBuf,
 }
 
-/// A cluster of one job-tracker process and several tracker processes.
+/// What cluster is started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The programs under test.
+    pub programs: Programs,
+    /// Job-tracker replicas, 2f + 1.
+    pub replicas: u32,
+    /// Task trackers.
+    pub trackers: u32,
+    /// Lying trackers.
+    pub liars: Vec<(TrackerId, Kind)>,
+    /// Lying replicas.
+    pub lying_replicas: Vec<(ReplicaId, ReplicaLiar)>,
+    /// Whether the replicas speak with each other through [`Proxy`]s.
+    pub proxied: bool,
+}
+
+impl Setup {
+    /// Honest trackers and three honest replicas.
+    pub fn new(programs: Programs, trackers: u32) -> Self {
+        Self { programs, replicas: 3, trackers, liars: Vec::new(), lying_replicas: Vec::new(), proxied: false }
+    }
+}
+
+/// A cluster of job-tracker processes and tracker processes.
 pub struct Processes {
-    programs: Programs,
+    setup: Setup,
     folder: tempfile::TempDir,
     members: BTreeMap<String, Child>,
-    liars: BTreeMap<TrackerId, Kind>,
     connection: Connection,
+    /// From whom to whom.
+    proxies: BTreeMap<(ReplicaId, ReplicaId), Proxy>,
 }
 
 impl Processes {
-    /// Starts a cluster and waits until all its trackers are there.
+    /// Starts a cluster with three honest replicas and waits until all its trackers are there.
     ///
     /// # Panics
     /// When it does not come up.
     pub async fn start(programs: Programs, trackers: u32, liars: &[(TrackerId, Kind)]) -> Self {
+        Self::set_up(Setup { liars: liars.to_vec(), ..Setup::new(programs, trackers) }).await
+    }
+
+    /// Starts a cluster and waits until all its trackers are there.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn set_up(setup: Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a port").port();
-        let key = |name: &str| {
-            let key = SecretKey::generate().expect("randomness");
-            fs::write(folder.path().join(format!("{name}.key")), key.to_hex()).expect("a key file");
-            key
-        };
-        let client = key("client");
-        let replica = ReplicaMember {
-            id: ReplicaId::new(0),
-            address: format!("127.0.0.1:{port}"),
-            key: key("replica-0").public(),
-        };
-        let member = |id: TrackerId| TrackerMember {
-            id,
-            domain: Domain(format!("domain-{}", id.number())),
-            key: key(&id.to_string()).public(),
-        };
-        let cluster = Cluster {
-            name: "test".to_owned(),
-            f: 0,
-            allow_liars: !liars.is_empty(),
-            clients: vec![client.public()],
-            replicas: vec![replica],
-            trackers: (0..trackers).map(TrackerId::new).map(member).collect(),
-        };
-        fs::write(folder.path().join("config.toml"), toml::to_string(&cluster).expect("TOML")).expect("a file");
+        let (cluster, client) = configure(&setup, folder.path());
         connection::save(&folder.path().join("connection"), &cluster, &client).expect("a connection");
         let connection = Connection::open(Some(&folder.path().join("connection"))).expect("a connection");
-        let liars = liars.iter().copied().collect();
-        let mut this = Self { programs, folder, members: BTreeMap::new(), liars, connection };
-        this.start_member("replica-0");
-        for id in 0..trackers {
-            this.start_member(&TrackerId::new(id).to_string());
+        let proxies = if setup.proxied { proxies(&cluster).await } else { BTreeMap::new() };
+        write_configurations(folder.path(), &cluster, &proxies);
+        let mut this = Self { setup, folder, members: BTreeMap::new(), connection, proxies };
+        for replica in &cluster.replicas {
+            this.start_member(&replica.id.to_string());
+        }
+        for tracker in &cluster.trackers {
+            this.start_member(&tracker.id.to_string());
         }
         this.all_live().await;
         this
@@ -105,8 +117,8 @@ impl Processes {
     pub fn start_member(&mut self, name: &str) {
         let folder = self.folder.path();
         let log = fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{name}.log")));
-        let mut command = Command::new(&self.programs.quorate);
-        match name.parse::<TrackerId>() {
+        let mut command = Command::new(&self.setup.programs.quorate);
+        let configuration = match name.parse::<TrackerId>() {
             Ok(id) if name.starts_with("tracker") => {
                 command.args([
                     "tasktracker",
@@ -117,17 +129,23 @@ impl Processes {
                     "--id",
                     &id.number().to_string(),
                 ]);
-                if let Some(kind) = self.liars.get(&id) {
+                if let Some((_, kind)) = self.setup.liars.iter().find(|(liar, _)| *liar == id) {
                     command.args(["--liar", kind.name()]);
                 }
+                CONFIGURATION.to_owned()
             }
             _ => {
-                command.args(["jobtracker", "--lease", "1500"]);
+                let id: ReplicaId = name.parse().expect("a member");
+                command.args(["jobtracker", "--lease", "1500", "--id", &id.number().to_string()]);
+                if let Some((_, kind)) = self.setup.lying_replicas.iter().find(|(liar, _)| *liar == id) {
+                    command.args(["--liar", kind.name()]);
+                }
+                format!("{name}.toml")
             }
-        }
+        };
         let child = command
             .arg("--config")
-            .arg(folder.join("config.toml"))
+            .arg(folder.join(configuration))
             .arg("--key")
             .arg(folder.join(format!("{name}.key")))
             .arg("--dir")
@@ -139,6 +157,22 @@ impl Processes {
             .spawn()
             .expect("the quorate command starts");
         self.members.insert(name.to_owned(), child);
+    }
+
+    pub(crate) fn member(&self, name: &str) -> &Child {
+        self.members.get(name).expect("a member that runs")
+    }
+    pub(crate) fn proxies(&self) -> &BTreeMap<(ReplicaId, ReplicaId), Proxy> {
+        &self.proxies
+    }
+
+    /// Waits until a member's process has ended by itself, and gives its status.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ends_by_itself(&mut self, name: &str) -> ExitStatus {
+        let mut child = self.members.remove(name).expect("a member");
+        wait(name, &mut child).await
     }
 
     /// `kill -9`.
@@ -213,17 +247,17 @@ impl Processes {
 
     /// A `quorate` command on this cluster, not yet started.
     pub fn quorate(&self, arguments: &[&str]) -> Command {
-        self.command(&self.programs.quorate, arguments)
+        self.command(&self.setup.programs.quorate, arguments)
     }
 
     /// The word-count program on this cluster, not yet started.
     pub fn wordcount(&self, arguments: &[&str]) -> Command {
-        self.command(&self.programs.wordcount, arguments)
+        self.command(&self.setup.programs.wordcount, arguments)
     }
 
     /// The terasort program on this cluster, not yet started.
     pub fn terasort(&self, arguments: &[&str]) -> Command {
-        self.command(&self.programs.terasort, arguments)
+        self.command(&self.setup.programs.terasort, arguments)
     }
 
     fn command(&self, program: &Path, arguments: &[&str]) -> Command {
@@ -279,6 +313,71 @@ impl Processes {
         for (name, child) in &mut members {
             wait(name, child).await;
         }
+    }
+}
+
+/// The configuration of all but the replicas.
+const CONFIGURATION: &str = "config.toml";
+
+/// Makes a cluster's keys and configuration.
+fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
+    let key = |name: &str| {
+        let key = SecretKey::generate().expect("randomness");
+        fs::write(folder.join(format!("{name}.key")), key.to_hex()).expect("a key file");
+        key
+    };
+    let client = key("client");
+    // Taken together, so that they differ.
+    let sockets = (0..setup.replicas).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let sockets: Vec<_> = sockets.collect();
+    let replica = |(id, socket): (ReplicaId, &std::net::TcpListener)| ReplicaMember {
+        id,
+        address: socket.local_addr().expect("an address").to_string(),
+        key: key(&id.to_string()).public(),
+        log: None,
+    };
+    let tracker = |id: TrackerId| TrackerMember {
+        id,
+        domain: Domain(format!("domain-{}", id.number())),
+        key: key(&id.to_string()).public(),
+    };
+    let cluster = Cluster {
+        name: "test".to_owned(),
+        f: setup.replicas / 2,
+        allow_liars: !setup.liars.is_empty() || !setup.lying_replicas.is_empty(),
+        clients: vec![client.public()],
+        replicas: (0..).map(ReplicaId::new).zip(&sockets).map(replica).collect(),
+        trackers: (0..setup.trackers).map(TrackerId::new).map(tracker).collect(),
+    };
+    (cluster, client)
+}
+
+/// A proxy for each way from one replica to another.
+async fn proxies(cluster: &Cluster) -> BTreeMap<(ReplicaId, ReplicaId), Proxy> {
+    let mut proxies = BTreeMap::new();
+    for from in &cluster.replicas {
+        for to in cluster.replicas.iter().filter(|to| to.id != from.id) {
+            proxies.insert((from.id, to.id), Proxy::start(to.address.clone()).await);
+        }
+    }
+    proxies
+}
+
+/// Each replica has a configuration of its own, where the others have the addresses of its proxies to them: addresses are
+/// no part of a cluster's identity.
+fn write_configurations(folder: &Path, cluster: &Cluster, proxies: &BTreeMap<(ReplicaId, ReplicaId), Proxy>) {
+    let write = |name: &str, cluster: &Cluster| {
+        fs::write(folder.join(name), toml::to_string(cluster).expect("TOML")).expect("a file");
+    };
+    write(CONFIGURATION, cluster);
+    for from in &cluster.replicas {
+        let mut seen = cluster.clone();
+        for to in &mut seen.replicas {
+            if let Some(proxy) = proxies.get(&(from.id, to.id)) {
+                proxy.address().clone_into(&mut to.address);
+            }
+        }
+        write(&format!("{}.toml", from.id), &seen);
     }
 }
 

@@ -1,13 +1,21 @@
 //! `quorate cluster up`: a cluster of real processes on this machine. `quorate cluster status`: how one is.
 
-use crate::{print, role::interrupted};
+use crate::{
+    members::{Members, Place},
+    print,
+    role::interrupted,
+    status,
+};
 use clap::{Args, Subcommand};
 use quorate::{
     amounts::count,
     connection::{self, Connection},
     exit::{Exit, Failure},
-    liar_kinds, parse_liars, report,
+    liar_kinds,
+    local::{JOBTRACKERS_DEFAULT, replicas_f},
+    parse_liars,
 };
+use quorate_jobtracker::ReplicaLiar;
 use quorate_liars::Kind;
 use quorate_protocol::{
     cluster::{Cluster, ReplicaMember, TrackerMember},
@@ -18,19 +26,12 @@ use std::{
     fs,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
-use tokio::{
-    process::{Child, Command as Process},
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 /// How long members may take to come up.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// How long members may take to stop before they are killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -38,20 +39,23 @@ pub(crate) enum Command {
     ///
     /// Without --dir everything is kept in a temporary folder that goes away with the cluster.
     Up(Up),
-    /// Shows the trackers: who is there, what they run, and what is held against them.
+    /// Shows the job tracker's replicas and the trackers: who is there, how they stand, and what is held against them.
     Status,
 }
 
 #[derive(Args)]
 pub(crate) struct Up {
+    /// Job-tracker replicas, 2f+1 of them: f may fail or lie.
+    #[arg(long, value_name = "N", default_value_t = JOBTRACKERS_DEFAULT)]
+    jobtrackers: u32,
     /// Task trackers, each in a failure domain of its own.
     #[arg(long, value_name = "N", default_value_t = 5)]
     trackers: u32,
     /// Lying trackers that jobs shall be able to outvote: there must be 2f+1 trackers.
     #[arg(long, value_name = "F", default_value_t = 1)]
     f: u32,
-    /// Let a tracker lie, for a test: 2=corrupt-map. `quorate cluster up --help` lists the kinds.
-    #[arg(long, value_name = "TRACKER=KIND", long_help = liar_help())]
+    /// Let a tracker or replica lie, for a test: 2=corrupt-map, jt1=equivocate. `quorate cluster up --help` lists the kinds.
+    #[arg(long, value_name = "WHO=KIND", long_help = liar_help())]
     liar: Vec<String>,
     /// Keep the cluster's state in this folder, and go on with what is there.
     #[arg(long, value_name = "FOLDER")]
@@ -62,68 +66,60 @@ pub(crate) struct Up {
 }
 
 fn liar_help() -> String {
-    format!("Let a tracker lie, for a test, as in --liar 2=corrupt-map. May be repeated. The kinds:\n{}", liar_kinds())
+    let line = |liar: ReplicaLiar| format!("  {:<20} {}", liar.name(), liar.summary());
+    format!(
+        "Let a tracker lie, for a test, as in --liar 2=corrupt-map, or a job-tracker replica, as in --liar jt1=equivocate. \
+         May be repeated. The kinds of lying trackers:\n{}\nThe kinds of lying replicas:\n{}",
+        liar_kinds(),
+        ReplicaLiar::ALL.map(line).join("\n")
+    )
 }
 
 pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), Failure> {
     match command {
         Command::Up(options) => up(options, folder).await,
-        Command::Status => {
-            let connection = Connection::open(folder)?;
-            let trackers = connection.client.trackers().await?;
-            print(&report::trackers(&trackers))?;
-            for tracker in trackers.iter().filter(|tracker| tracker.evidence > 0) {
-                for evidence in connection.client.evidence(tracker.id).await? {
-                    print(&format!("{}: {}\n", tracker.id, report::evidence(&evidence)))?;
-                }
-            }
-            Ok(())
-        }
+        Command::Status => status::show(&Connection::open(folder)?).await,
     }
 }
 
-/// Where a cluster's files are.
-struct Place {
-    /// Keys, logs and the members' state.
-    state: PathBuf,
-    /// Where clients look.
-    connection: PathBuf,
-    /// Removed at the end.
-    _temporary: Option<tempfile::TempDir>,
+/// Who lies in this cluster, and how.
+#[derive(Default)]
+struct Liars {
+    trackers: Vec<(TrackerId, Kind)>,
+    replicas: Vec<(ReplicaId, ReplicaLiar)>,
 }
 
-impl Place {
-    fn choose(dir: Option<&Path>, connection: Option<&Path>) -> Result<Self, Failure> {
-        match dir {
-            Some(dir) => {
-                let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-                made.map_err(|error| Failure::io("cannot make", dir, &error))?;
-                let state = dir.canonicalize().map_err(|error| Failure::io("cannot open", dir, &error))?;
-                Ok(Self {
-                    connection: connection.map_or_else(|| state.clone(), Path::to_owned),
-                    state,
-                    _temporary: None,
-                })
+impl Liars {
+    fn parse(options: &Up) -> Result<Self, Failure> {
+        let (replicas, trackers): (Vec<_>, Vec<_>) = options.liar.iter().partition(|text| text.starts_with("jt"));
+        let trackers: Vec<String> = trackers.into_iter().cloned().collect();
+        let mut liars = Self { trackers: parse_liars(&trackers, options.trackers)?, replicas: Vec::new() };
+        for text in replicas {
+            let (replica, kind) = parse_replica_liar(text, options.jobtrackers)?;
+            if liars.replicas.iter().any(|(other, _)| *other == replica) {
+                return Err(Failure::usage(format!("--liar names {replica} twice, and a replica tells one lie")));
             }
-            None => {
-                let temporary = tempfile::Builder::new().prefix("quorate-cluster-").tempdir();
-                let temporary =
-                    temporary.map_err(|error| Failure::io("cannot make a folder in", std::env::temp_dir(), &error))?;
-                let connection = connection.map_or_else(connection::default_folder, Path::to_owned);
-                Ok(Self { state: temporary.path().to_owned(), connection, _temporary: Some(temporary) })
-            }
+            liars.replicas.push((replica, kind));
         }
+        Ok(liars)
     }
+    fn is_empty(&self) -> bool {
+        self.trackers.is_empty() && self.replicas.is_empty()
+    }
+}
 
-    fn config(&self) -> PathBuf {
-        self.state.join("config.toml")
-    }
-    fn key(&self, member: &str) -> PathBuf {
-        self.state.join("keys").join(member)
-    }
-    fn log(&self, member: &str) -> PathBuf {
-        self.state.join("logs").join(format!("{member}.log"))
-    }
+/// Reads `jt1=equivocate`.
+fn parse_replica_liar(text: &str, replicas: u32) -> Result<(ReplicaId, ReplicaLiar), Failure> {
+    let (who, kind) = text.split_once('=').unwrap_or((text, ""));
+    let replica = who.strip_prefix("jt").and_then(|number| number.parse().ok()).map(ReplicaId::new);
+    let replica = replica.filter(|id| id.number() < replicas).ok_or_else(|| {
+        Failure::usage(format!("--liar {text} names no replica of this cluster"))
+            .hint(format!("the replicas are jt0 to jt{}", replicas.saturating_sub(1)))
+    })?;
+    Ok((
+        replica,
+        kind.parse().map_err(|error: quorate_jobtracker::UnknownReplicaLiar| Failure::usage(error.to_string()))?,
+    ))
 }
 
 async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
@@ -136,7 +132,8 @@ async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
         ))
         .hint("use more --trackers or a smaller --f"));
     }
-    let liars = parse_liars(&options.liar, options.trackers)?;
+    replicas_f(options.jobtrackers)?;
+    let liars = Liars::parse(&options)?;
     let place = Place::choose(options.dir.as_deref(), folder)?;
     refuse_second(&place.connection).await?;
     let (cluster, client) = configure(&place, &options, !liars.is_empty())?;
@@ -174,23 +171,25 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|error| Failure::io("cannot make", &folder, &error))?;
     }
-    let address = format!("127.0.0.1:{}", free_port()?);
     let earlier = fs::read_to_string(place.config()).ok();
     let (mut cluster, client) = match earlier {
         Some(text) => {
             let malformed = |what: String| Failure::new(Exit::Path, format!("{}: {what}", place.config().display()));
             let cluster: Cluster = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-            if cluster.trackers.len() != options.trackers as usize {
-                return Err(malformed(format!("the cluster there has {} trackers", cluster.trackers.len()))
-                    .hint("give the same --trackers, or another --dir"));
+            if cluster.trackers.len() != options.trackers as usize
+                || cluster.replicas.len() != options.jobtrackers as usize
+            {
+                let (trackers, replicas) = (cluster.trackers.len(), cluster.replicas.len());
+                return Err(malformed(format!("the cluster there has {trackers} trackers and {replicas} replicas"))
+                    .hint("give the same --trackers and --jobtrackers, or another --dir"));
             }
             (cluster, read_key(&place.key("client"))?)
         }
         None => new_cluster(place, options)?,
     };
     cluster.allow_liars = liars;
-    for replica in &mut cluster.replicas {
-        replica.address.clone_from(&address);
+    for (replica, port) in cluster.replicas.iter_mut().zip(free_ports(options.jobtrackers)?) {
+        replica.address = format!("127.0.0.1:{port}");
     }
     let text = toml::to_string(&cluster).map_err(|error| Failure::new(Exit::Machine, error.to_string()))?;
     fs::write(place.config(), text).map_err(|error| Failure::io("cannot write", place.config(), &error))?;
@@ -199,8 +198,11 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
 
 fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Failure> {
     let client = new_key(&place.key("client"))?;
-    let replica = ReplicaId::new(0);
-    let key = new_key(&place.key(&replica.to_string()))?.public();
+    let mut replicas = Vec::new();
+    for id in (0..options.jobtrackers).map(ReplicaId::new) {
+        let key = new_key(&place.key(&id.to_string()))?.public();
+        replicas.push(ReplicaMember { id, address: String::new(), key, log: None });
+    }
     let mut trackers = Vec::new();
     for id in (0..options.trackers).map(TrackerId::new) {
         let key = new_key(&place.key(&id.to_string()))?.public();
@@ -208,10 +210,10 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
     }
     let cluster = Cluster {
         name: "local".to_owned(),
-        f: 0,
+        f: replicas_f(options.jobtrackers)?,
         allow_liars: false,
         clients: vec![client.public()],
-        replicas: vec![ReplicaMember { id: replica, address: String::new(), key }],
+        replicas,
         trackers,
     };
     Ok((cluster, client))
@@ -231,20 +233,27 @@ fn read_key(path: &Path) -> Result<SecretKey, Failure> {
     SecretKey::from_hex(&text).ok_or_else(|| Failure::new(Exit::Path, format!("{} holds no key", path.display())))
 }
 
-fn free_port() -> Result<u16, Failure> {
-    let bound = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    bound.map(|address| address.port()).map_err(|error| Failure::new(Exit::Machine, format!("no free port: {error}")))
+/// Ports that are free now. They are looked for together, so that they differ.
+fn free_ports(ports: u32) -> Result<Vec<u16>, Failure> {
+    let bind = |_| std::net::TcpListener::bind("127.0.0.1:0");
+    let sockets: Result<Vec<_>, _> = (0..ports).map(bind).collect();
+    let ports =
+        sockets.and_then(|sockets| sockets.iter().map(|s| s.local_addr().map(|address| address.port())).collect());
+    ports.map_err(|error| Failure::new(Exit::Machine, format!("no free port: {error}")))
 }
 
 async fn start_all(
     place: &Place,
     cluster: &Cluster,
     options: &Up,
-    liars: &[(TrackerId, Kind)],
+    liars: &Liars,
     members: &mut Members,
 ) -> Result<(), Failure> {
     for replica in &cluster.replicas {
-        let arguments = ["jobtracker".to_owned(), "--id".to_owned(), replica.id.number().to_string()];
+        let mut arguments = vec!["jobtracker".to_owned(), "--id".to_owned(), replica.id.number().to_string()];
+        for (_, liar) in liars.replicas.iter().filter(|(liar, _)| *liar == replica.id) {
+            arguments.extend(["--liar".to_owned(), liar.to_string()]);
+        }
         members.start(place, &replica.id.to_string(), &arguments)?;
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -254,7 +263,7 @@ async fn start_all(
         let number = tracker.id.number().to_string();
         let mut arguments: Vec<String> =
             ["tasktracker", "--id", &number, "--map-slots", &slots, "--reduce-slots", &slots].map(str::to_owned).into();
-        for (_, kind) in liars.iter().filter(|(liar, _)| *liar == tracker.id) {
+        for (_, kind) in liars.trackers.iter().filter(|(liar, _)| *liar == tracker.id) {
             arguments.extend(["--liar".to_owned(), kind.to_string()]);
         }
         members.start(place, &tracker.id.to_string(), &arguments)?;
@@ -277,10 +286,12 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
         }
     }
     print(&format!(
-        "The cluster is up: 1 job tracker, {} in {} domains.\n\
+        "The cluster is up: {} of the job tracker, {} may fail; {} in {} domains.\n\
          {}\n\
          In another terminal: quorate fs put FILE /input, then JOB-BINARY submit --input /input --output /output.\n\
          Ctrl-C stops everything.\n",
+        count(cluster.replicas.len() as u64, "replica"),
+        cluster.f,
         count(cluster.trackers.len() as u64, "tracker"),
         cluster.domains(),
         how_to_find(&place.connection),
@@ -317,72 +328,4 @@ async fn all_there(connection: &Connection, cluster: &Cluster) -> Result<(), Fai
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// The processes of a cluster.
-#[derive(Default)]
-struct Members {
-    pids: Vec<u32>,
-    ends: JoinSet<String>,
-}
-
-impl Members {
-    fn start(&mut self, place: &Place, name: &str, arguments: &[String]) -> Result<(), Failure> {
-        let log_path = place.log(name);
-        let log = fs::OpenOptions::new().create(true).append(true).open(&log_path);
-        let log = log.map_err(|error| Failure::io("cannot write", &log_path, &error))?;
-        let own = std::env::current_exe().map_err(|error| Failure::new(Exit::Machine, error.to_string()))?;
-        let mut process = Process::new(&own);
-        process
-            .args(arguments)
-            .arg("--config")
-            .arg(place.config())
-            .arg("--key")
-            .arg(place.key(name))
-            .arg("--dir")
-            .arg(place.state.join(name))
-            .arg("--until-stdin-ends")
-            .env_remove("QUORATE_CLUSTER")
-            // Ctrl-C goes to this process alone, which then stops the members in order.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true);
-        let child = process.spawn().map_err(|error| Failure::io("cannot start", &own, &error))?;
-        self.pids.extend(child.id());
-        let name = name.to_owned();
-        self.ends.spawn(async move { end_of(child, name).await });
-        Ok(())
-    }
-
-    /// The next member that ended by itself.
-    async fn ended(&mut self) -> String {
-        loop {
-            match self.ends.join_next().await {
-                Some(Ok(name)) => return name,
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    async fn stop(mut self) {
-        for pid in self.pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid as i32)) {
-            // One that has ended already has been reaped by its own task; the number is not reused so soon.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let all = async { while self.ends.join_next().await.is_some() {} };
-        if timeout(STOP_PATIENCE, all).await.is_err() {
-            eprintln!("some members did not stop in {} s and are killed", STOP_PATIENCE.as_secs());
-            self.ends.shutdown().await;
-        }
-    }
-}
-
-/// Holds a member's standard input open, which ends with this process, and waits for its end.
-async fn end_of(mut child: Child, name: String) -> String {
-    let _held = child.stdin.take();
-    let _ = child.wait().await;
-    name
 }

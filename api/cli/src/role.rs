@@ -2,7 +2,7 @@
 
 use clap::Args;
 use quorate::exit::{Exit, Failure};
-use quorate_jobtracker::Replica;
+use quorate_jobtracker::{Replica, ReplicaLiar};
 use quorate_liars::Kind;
 use quorate_protocol::{
     cluster::Cluster,
@@ -183,7 +183,7 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
         .replica(options.id)
         .ok_or_else(|| Failure::usage(format!("{} is not in {}", options.id, options.common.config.display())))?;
     let listener = listen(&member.address).await?;
-    let replica = Replica::start(
+    let mut replica = Replica::start(
         quorate_jobtracker::Options {
             cluster: Arc::clone(&cluster),
             replica: options.id,
@@ -198,9 +198,12 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
     .await
     .map_err(start_failure)?;
     eprintln!("{} serves on {}", options.id, replica.address());
-    options.common.until_stopped().await?;
+    let ended = tokio::select! {
+        stopped = options.common.until_stopped() => stopped.map(|()| Ok(()))?,
+        ended = replica.ended() => ended,
+    };
     replica.stop().await;
-    Ok(())
+    ended.map_err(start_failure)
 }
 
 pub(crate) async fn run_tasktracker(options: TaskTracker) -> Result<(), Failure> {

@@ -72,8 +72,10 @@ struct Peer {
     positions: VecDeque<Signed>,
     /// Its wish for another view.
     wants: Option<Signed>,
-    /// Its epoch that is not admitted yet.
-    admission: Option<Admission>,
+    /// Its epoch that is not admitted yet, and since when that is known.
+    admission: Option<(Admission, OrderedTime)>,
+    /// When its last epoch was admitted.
+    admitted: OrderedTime,
     /// It was heard of since the start, and knows no more of this replica's log than this replica.
     agrees_on_me: bool,
     /// The headers that it says follow the committed history.
@@ -139,6 +141,8 @@ struct Timers {
     backoff: u32,
     /// The committed history at the last status: whoever has not moved since asks others.
     committed_at_status: Seq,
+    /// Headers were asked for.
+    chain: OrderedTime,
     /// Rotates whom questions go to.
     turn: u64,
 }
@@ -240,6 +244,7 @@ impl<M: StateMachine> Core<M> {
                 progress: now,
                 backoff: 0,
                 committed_at_status: Seq(0),
+                chain: OrderedTime::default(),
                 turn: u64::from(config.me.number()),
             },
             faults: Vec::new(),
@@ -301,6 +306,7 @@ impl<M: StateMachine> Core<M> {
                 }
             }
             Message::FetchFlushes { of, epoch, after } => self.give_flushes(from, of, epoch, after, out),
+            Message::FetchPosition { of, epoch } => self.give_position(from, of, epoch, out),
             Message::FetchBodies(digests) => self.give_bodies(from, &digests, out),
             Message::Bodies(bodies) => bodies.into_iter().for_each(|body| self.take_missing(body, out)),
             Message::FetchChain(history) => self.give_chain(from, history, out),
@@ -434,9 +440,9 @@ impl<M: StateMachine> Core<M> {
         }
     }
 
-    /// Another replica, each time the next one.
-    fn somebody(&mut self) -> Option<ReplicaId> {
-        self.timers.turn = self.timers.turn.wrapping_add(1);
+    /// Another replica, after each status the next one: whoever is asked in vain is not asked again at once, whatever else
+    /// is asked.
+    fn somebody(&self) -> Option<ReplicaId> {
         let others = self.peers.len();
         if others == 0 { None } else { self.peers.keys().nth(self.timers.turn as usize % others).copied() }
     }
@@ -522,11 +528,14 @@ impl<M: StateMachine> Core<M> {
 
     fn status(&self) -> OwnMessage {
         let heads = self.ledger.streams.iter().map(|stream| (stream.record.epoch, stream.head.position)).collect();
+        let retired = self.ledger.retired.iter().flatten();
+        let retired = retired.map(|log| (log.record.replica, log.record.epoch, log.head.position)).collect();
         let newest = self.snapshots.values().next_back();
         Message::Status(Box::new(Status {
             decided: self.sign(Claim::Decided { history: self.executed }),
             view: self.ledger.view(),
             heads,
+            retired,
             wants: self.wants.clone(),
             checkpoint: newest.map(|snapshot| snapshot.claim.clone()),
             admission: self.admission.clone().map(Box::new),

@@ -4,7 +4,7 @@
 use crate::{
     config::Config,
     message::{Header, Signed, Standing, Statement},
-    stream::{Changed, Stream},
+    stream::Stream,
     types::{History, Seq, View},
 };
 use quorate_counter::{Epoch, EpochRecord, Head, Position};
@@ -42,6 +42,13 @@ impl ViewLog {
         let prepared = BTreeMap::from([(start.seq, start.digest)]);
         Self { start, tip: start, joined_later: false, prepared, votes: BTreeMap::new() }
     }
+    /// Notes a vote. One of an epoch that has ended does not replace a later one.
+    pub(crate) fn vote(&mut self, replica: ReplicaId, epoch: Epoch, seq: Seq) {
+        let vote = self.votes.entry(replica).or_insert((epoch, seq));
+        if vote.0 <= epoch {
+            *vote = (epoch, seq);
+        }
+    }
     pub(crate) fn history(&self, seq: Seq) -> Option<History> {
         self.prepared.get(&seq).map(|digest| History { seq, digest: *digest })
     }
@@ -73,21 +80,13 @@ impl Own {
     }
 }
 
-/// VIEW-CHANGEs of an epoch that has ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Retired {
-    pub(crate) epoch: Epoch,
-    pub(crate) read: Position,
-    pub(crate) changes: BTreeMap<View, Changed>,
-}
-
 /// All of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     /// By replica. A stream's record is its replica's admitted epoch.
     pub(crate) streams: Vec<Stream>,
-    /// The epoch before, by replica.
-    pub(crate) retired: Vec<Option<Retired>>,
+    /// The epoch before, by replica. Its votes no longer count; what others say depends on it still.
+    pub(crate) retired: Vec<Option<Stream>>,
     pub(crate) views: BTreeMap<View, ViewLog>,
     /// By the digest of the history that ends with it.
     pub(crate) links: BTreeMap<Digest, Link>,
@@ -129,9 +128,40 @@ impl Ledger {
     pub(crate) fn stream_mut(&mut self, replica: ReplicaId) -> Option<&mut Stream> {
         self.streams.get_mut(replica.number() as usize)
     }
+    /// One epoch of a replica's log.
+    pub(crate) fn log(&self, replica: ReplicaId, epoch: Epoch) -> Option<&Stream> {
+        let at = replica.number() as usize;
+        let retired = self.retired.get(at).and_then(Option::as_ref);
+        self.streams.get(at).into_iter().chain(retired).find(|stream| stream.record.epoch == epoch)
+    }
+    pub(crate) fn log_mut(&mut self, replica: ReplicaId, epoch: Epoch) -> Option<&mut Stream> {
+        let at = replica.number() as usize;
+        let retired = self.retired.get_mut(at).and_then(Option::as_mut);
+        self.streams.get_mut(at).into_iter().chain(retired).find(|stream| stream.record.epoch == epoch)
+    }
+    /// All logs by replica and epoch.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = &Stream> {
+        self.retired.iter().flatten().chain(&self.streams)
+    }
+    /// Begins a replica's new epoch.
+    pub(crate) fn retire(&mut self, record: EpochRecord, standing: Standing) {
+        let at = record.replica.number() as usize;
+        if let (Some(stream), Some(retired)) = (self.streams.get_mut(at), self.retired.get_mut(at)) {
+            *retired = Some(std::mem::replace(stream, Stream::new(record, standing)));
+        }
+    }
     /// The epoch that counts for a replica after the committed history.
     pub(crate) fn epoch(&self, replica: ReplicaId) -> Option<Epoch> {
         self.stream(replica).map(|stream| stream.record.epoch)
+    }
+    /// The epoch that counted for a replica after an earlier place, as far as that is still known.
+    pub(crate) fn epoch_at(&self, replica: ReplicaId, seq: Seq) -> Option<Epoch> {
+        let now = self.epoch(replica);
+        let later = self.trunk.range(seq.next()..).filter_map(|(_, digest)| self.links.get(digest));
+        let mut admitted = later.filter_map(|link| link.header.admits.as_ref()).map(|admits| &admits.record);
+        let since = admitted.any(|record| record.replica == replica && Some(record.epoch) == now);
+        let before = self.retired.get(replica.number() as usize).and_then(Option::as_ref);
+        if since { before.map(|stream| stream.record.epoch) } else { now }
     }
     /// The last view that began.
     pub(crate) fn view(&self) -> View {

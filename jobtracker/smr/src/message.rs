@@ -229,8 +229,10 @@ pub struct Status {
     pub decided: Signed,
     /// The last view that it saw begin.
     pub view: View,
-    /// How far it has read each replica's log, in the order of replicas.
+    /// How far it has each replica's log, in the order of replicas.
     pub heads: Vec<(Epoch, Position)>,
+    /// The same of the epochs before those, which others' logs may depend on.
+    pub retired: Vec<(ReplicaId, Epoch, Position)>,
     /// Its [`Claim::ViewChange`], while it wants one.
     pub wants: Option<Signed>,
     /// Its [`Claim::Checkpoint`] of the last checkpoint.
@@ -258,6 +260,13 @@ pub enum Message<B> {
         epoch: Epoch,
         /// The last position that the asker has.
         after: Position,
+    },
+    /// Wants to know what a log has shown up to where the asked one has read it, since the asker cannot read on.
+    FetchPosition {
+        /// Whose.
+        of: ReplicaId,
+        /// In which epoch.
+        epoch: Epoch,
     },
     /// Wants batches.
     FetchBodies(Vec<Digest>),
@@ -338,6 +347,7 @@ impl OwnMessage {
             Message::FetchFlushes { of, epoch, after } => {
                 Message::FetchFlushes { of: *of, epoch: *epoch, after: *after }
             }
+            Message::FetchPosition { of, epoch } => Message::FetchPosition { of: *of, epoch: *epoch },
             Message::FetchBodies(digests) => Message::FetchBodies(digests.clone()),
             Message::Bodies(bodies) => Message::Bodies(batches(bodies)),
             Message::FetchChain(history) => Message::FetchChain(*history),

@@ -11,7 +11,7 @@ use crate::{
     types::{History, View},
 };
 use quorate_counter::{Certificate, EpochRecord, Head, Position};
-use quorate_protocol::ids::ReplicaId;
+use quorate_protocol::ids::{OrderedTime, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -135,7 +135,16 @@ pub(crate) struct Stream {
     pub(crate) broken: Option<String>,
     /// Flushes beyond a gap, by the position before them. Lost at a restart, and fetched again.
     #[serde(skip)]
-    pub(crate) read_at_status: Position,
+    read_at_status: Position,
+    /// Statuses that went out since anything was read, although there is more.
+    #[serde(skip)]
+    stuck: u32,
+    /// Somebody said since the last status that there is more of it.
+    #[serde(skip)]
+    pub(crate) behind: bool,
+    /// After which position it was asked for last, and when.
+    #[serde(skip)]
+    pub(crate) asked: (Position, OrderedTime),
     #[serde(skip)]
     ahead: BTreeMap<Position, (Arc<Flush>, Vec<Arc<Body>>)>,
 }
@@ -169,6 +178,9 @@ impl Stream {
             vouchers: VecDeque::new(),
             certified: Vec::new(),
             read_at_status: Position(0),
+            stuck: 0,
+            behind: false,
+            asked: (Position(u64::MAX), OrderedTime::default()),
             changes: BTreeMap::new(),
             resumed_at: Position(0),
             changes_forgotten_to: Position(0),
@@ -287,9 +299,21 @@ impl Stream {
         self.vouchers.push_back((head, standing));
     }
 
-    /// Whether it could not be read on since the last status: something that it depends on, or a part of it, is missing.
+    /// A status goes out: notes whether anything was read since the last one.
+    pub(crate) fn on_status(&mut self) {
+        let more = self.behind || !self.waiting.is_empty() || !self.ahead.is_empty();
+        self.stuck = if more && self.read.position == self.read_at_status { self.stuck + 1 } else { 0 };
+        (self.read_at_status, self.behind) = (self.read.position, false);
+    }
+
+    /// Whether it could not be read on for some time: something that it depends on, or a part of it, is missing.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.read.position == self.read_at_status && (!self.waiting.is_empty() || !self.ahead.is_empty())
+        self.stuck >= 2
+    }
+
+    /// Whether a VIEW-CHANGE at this position may be unknown although the log was read as far.
+    pub(crate) fn may_have_missed(&self, position: Position) -> bool {
+        position <= self.resumed_at || position <= self.changes_forgotten_to
     }
 
     /// What follows a position; `None` when it is no longer kept.

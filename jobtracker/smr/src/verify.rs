@@ -151,6 +151,10 @@ impl Verifier {
                 self.member(of)?;
                 Message::FetchFlushes { of, epoch, after }
             }
+            Message::FetchPosition { of, epoch } => {
+                self.member(of)?;
+                Message::FetchPosition { of, epoch }
+            }
             Message::FetchBodies(digests) => {
                 bound("batches asked for", digests.len(), FETCH_MAX)?;
                 Message::FetchBodies(digests)
@@ -218,6 +222,7 @@ impl Verifier {
 
     fn status(&self, status: &Status) -> Result<(), Rejection> {
         bound("heads", status.heads.len(), self.replicas)?;
+        bound("retired heads", status.retired.len(), self.replicas)?;
         if !matches!(status.decided.claim, Claim::Decided { .. }) {
             return Err(Rejection::Senseless("a status without a decided history"));
         }

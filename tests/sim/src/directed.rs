@@ -54,6 +54,85 @@ pub(crate) fn rolled_back_log(scenario: &mut Scenario, rng: &mut Rng) {
 
 /// What provokes a known bug.
 pub(crate) fn mutant(scenario: &mut Scenario, mutant: Mutant, rng: &mut Rng) {
+    quiet(scenario, rng);
     scenario.mutant = Some(mutant);
-    scenario.add_faults(rng);
+    match mutant {
+        Mutant::VoteAfterViewChange => vote_after_view_change(scenario, rng),
+        Mutant::StaleCertificate => stale_certificate(scenario, rng),
+        Mutant::MixedCounters => mixed_counters(scenario, rng),
+        Mutant::SkippedCommits => skipped_commits(scenario, rng),
+        Mutant::CurrentViewInRequest | Mutant::LoneViewChange => out_of_step(scenario, rng),
+        Mutant::CounterFromDisk => old_disk(scenario, rng),
+    }
+}
+
+fn liar(scenario: &mut Scenario, node: usize, lie: Lie) {
+    scenario.faults.push(Fault::Liar { node, lie, from: 0 });
+}
+
+/// Replicas 0 and 1 do not hear each other; replica 2 leaves for the view of 1 and still votes in that of 0.
+fn vote_after_view_change(scenario: &mut Scenario, rng: &mut Rng) {
+    liar(scenario, 2, Lie::LeaveAndVote);
+    part(scenario, 0b001, 0b010, 0, 400 + rng.below(600));
+}
+
+/// View 1 commits without replica 0; then replica 1 is cut off, and view 3 is replica 0's.
+fn stale_certificate(scenario: &mut Scenario, rng: &mut Rng) {
+    liar(scenario, 0, Lie::StaleCertificate);
+    part(scenario, 0b001, 0b110, 50, 350);
+    let turn = 500 + rng.below(200);
+    part(scenario, 0b010, 0b101, turn, 1400);
+}
+
+/// Replica 0 proposes much that nobody can vote for; view 1 commits little; replica 1 is cut off. Replica 2 knows better
+/// than to begin view 2 with what replica 0 proposed, but view 3 is replica 0's.
+fn mixed_counters(scenario: &mut Scenario, rng: &mut Rng) {
+    liar(scenario, 0, Lie::LongestLog);
+    scenario.log_latency = vec![10, 20, 20];
+    scenario.workload.clients = 12;
+    scenario.workload.requests = 12;
+    scenario.limits.batch_requests_max = 1;
+    scenario.limits.flush_statements_max = 6;
+    scenario.limits.pipeline_max = 12;
+    scenario.limits.checkpoint_interval = 16;
+    scenario.limits.waiting_max = 64;
+    scenario.limits.pending_max = 12;
+    let turn = scenario.limits.view_timeout + 90 + rng.below(60);
+    part(scenario, 0b010, 0b101, turn, 4000);
+    scenario.heals = 4100;
+}
+
+/// The primary proposes what nobody may vote for, and sound batches after that.
+fn skipped_commits(scenario: &mut Scenario, rng: &mut Rng) {
+    let lie = *rng.pick(&[Lie::GarbageBodies, Lie::HurryTime]);
+    liar(scenario, 0, lie);
+    scenario.limits.batch_requests_max = 1;
+    scenario.limits.pipeline_max = 8;
+    scenario.limits.checkpoint_interval = 16;
+    scenario.log_latency = vec![10; scenario.replicas];
+}
+
+/// One replica lies still, and the other two are cut from each other at times, so that they stand in different views.
+fn out_of_step(scenario: &mut Scenario, rng: &mut Rng) {
+    let lie = *rng.pick(&[Lie::Mute, Lie::Impatient, Lie::Withhold]);
+    liar(scenario, rng.index(3), lie);
+    for _ in 0..rng.between(1, 4) {
+        let from = rng.below(1200);
+        let one = 1 << rng.below(3);
+        let until = from + rng.between(50, 300);
+        let receivers = 0b111 & !one;
+        if rng.chance(500) {
+            part(scenario, one, receivers, from, until);
+        } else {
+            scenario.faults.push(Fault::Cut { senders: one, receivers, from, until });
+        }
+    }
+}
+
+/// A replica is started with a backup of its disk.
+fn old_disk(scenario: &mut Scenario, rng: &mut Rng) {
+    let from = rng.between(200, 900);
+    let disk = DiskFate::Old(rng.below(from));
+    let node = rng.index(3);
+    scenario.faults.push(Fault::Crash { node, from, until: from + rng.between(10, 200), disk, log: LogFate::Kept });
 }

@@ -114,6 +114,11 @@ async fn mistakes_without_a_cluster_are_explained() {
     fails(command(&programs.wordcount, &["--f", "3"]), 2, &["7 trackers", "5"]).await;
     fails(command(&programs.quorate, &["cluster", "up", "--f", "3"]), 2, &["7 trackers", "hint"]).await;
     fails(command(&programs.quorate, &["cluster", "up", "--liar", "1=fibber"]), 2, &["corrupt-map"]).await;
+    fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt1=fibber"]), 2, &["stale-view"]).await;
+    fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt3=censor"]), 2, &["jt0 to jt2"]).await;
+    for even in ["0", "2", "4"] {
+        fails(command(&programs.quorate, &["cluster", "up", "--jobtrackers", even]), 2, &["odd", "hint"]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +151,7 @@ async fn cluster_up_serves_and_ctrl_c_leaves_nothing_behind() {
     let mut lines = BufReader::new(up.stdout.take().expect("piped"));
     let mut first = String::new();
     lines.read_line(&mut first).expect("a line");
-    assert!(first.contains("3 trackers in 3 domains"), "{first}");
+    assert!(first.contains("3 replicas") && first.contains("3 trackers in 3 domains"), "{first}");
 
     let pid = rustix::process::Pid::from_child(&up);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signalled");

@@ -5,6 +5,7 @@ use quorate_protocol::{ids::JobId, query::JobView};
 use quorate_tests::{
     Processes,
     oracle::{only_guilty, succeeded},
+    processes::Setup,
     reference::{counted_by_coreutils, made_up_text, merged},
 };
 
@@ -33,9 +34,9 @@ async fn right_in_the_end(cluster: Processes, job: JobId, text: &[u8]) -> JobVie
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_job_tracker_is_killed_and_goes_on_where_it_was() {
+async fn a_job_tracker_alone_is_killed_and_goes_on_where_it_was() {
     let text = made_up_text(4 << 20);
-    let mut cluster = Processes::start(under_test(), 5, &[]).await;
+    let mut cluster = Processes::set_up(Setup { replicas: 1, ..Setup::new(under_test(), 5) }).await;
     let job = in_the_middle(&cluster, &text).await;
     cluster.kill("replica-0");
     cluster.start_member("replica-0");

@@ -15,10 +15,10 @@ impl Drop for Filled {
 }
 
 /// A small file system of its own, where this test may mount one.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(pub(crate) std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &std::path::Path) -> Option<Self> {
+    pub(crate) fn mount(at: &std::path::Path) -> Option<Self> {
         std::fs::create_dir_all(at).expect("a folder");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])

@@ -44,7 +44,7 @@ async fn calls_to_job_tracker(address: &str) {
     for (seed, bytes) in [(4, 0), (5, 10), (6, 1000), (7, 64 << 20)] {
         let signed = noise(seed, bytes);
         assert!(client.submit(Command { signed: signed.clone() }).await.is_err());
-        let asked = client.ask(Question { question: signed }).await;
+        let asked = client.ask(Question { seen: signed.clone(), question: signed }).await;
         assert!(bytes == 0 || asked.is_err() || bytes < 20, "a question of {bytes} random bytes was answered");
     }
 }
@@ -70,9 +70,10 @@ async fn calls_to_tracker(address: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_on_every_socket_is_refused_and_the_cluster_works_on() {
     let cluster = Processes::start(under_test(), 3, &[]).await;
-    let job_tracker = cluster.connection().cluster.replicas[0].address.clone();
-    raw(&job_tracker).await;
-    calls_to_job_tracker(&job_tracker).await;
+    for replica in &cluster.connection().cluster.replicas {
+        raw(&replica.address).await;
+        calls_to_job_tracker(&replica.address).await;
+    }
     for tracker in cluster.client().trackers().await.expect("trackers") {
         raw(&tracker.address).await;
         calls_to_tracker(&tracker.address).await;
@@ -83,7 +84,7 @@ async fn garbage_on_every_socket_is_refused_and_the_cluster_works_on() {
     succeeded(&view);
     assert_eq!(merged(&cluster.read_all("/out").await), counted_by_coreutils(&text));
     only_guilty(cluster.client(), &[]).await;
-    for member in ["replica-0", "tracker-0", "tracker-1", "tracker-2"] {
+    for member in ["replica-0", "replica-1", "replica-2", "tracker-0", "tracker-1", "tracker-2"] {
         let log = std::fs::read_to_string(cluster.folder().join(format!("{member}.log"))).expect("a log");
         assert!(!log.contains("panicked"), "{member}: {log}");
     }

@@ -1,5 +1,6 @@
 //! Whole jobs, embedded and in real processes, honest and with liars.
 
+mod bad_replicas;
 mod command_line;
 mod crashes;
 mod disk_full;
@@ -7,8 +8,10 @@ mod embedded;
 mod failures;
 mod garbage;
 mod liars;
+mod lying_replicas;
 mod processes;
 mod programs;
+mod replicas;
 mod sandbox;
 mod terasort;
 

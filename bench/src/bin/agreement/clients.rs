@@ -47,10 +47,10 @@ impl Clients {
     }
 
     /// A client's next operation. It has none waiting.
-    pub(crate) fn next(&mut self, number: usize) -> (RequestId, Payload) {
+    pub(crate) fn next(&mut self, number: usize, now: Instant) -> (RequestId, Payload) {
         let client = &mut self.all[number];
         client.sequence += 1;
-        client.sent = Instant::now();
+        client.sent = now;
         client.replies.clear();
         let mut request = vec![0; HEADER + self.payload];
         request[..8].copy_from_slice(&(number as u64).to_le_bytes());
@@ -59,7 +59,7 @@ impl Clients {
     }
 
     /// Takes a replica's reply. When it is the last one that a client waits for, the client's number comes back.
-    pub(crate) fn reply(&mut self, id: &RequestId, history: History) -> Result<Option<usize>, Wrong> {
+    pub(crate) fn reply(&mut self, id: &RequestId, history: History, now: Instant) -> Result<Option<usize>, Wrong> {
         let number = client_number(&id.client);
         let client = self.all.get_mut(number).ok_or(Wrong::Nobody)?;
         if id.sequence < client.sequence {
@@ -73,7 +73,7 @@ impl Clients {
         if client.replies.len() != self.quorum {
             return Ok(None);
         }
-        self.latencies.push(client.sent.elapsed());
+        self.latencies.push(now - client.sent);
         Ok(Some(number))
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_request_tells_what_it_is() {
         let mut clients = Clients::new(3, 5, 2);
-        let (id, request) = clients.next(2);
+        let (id, request) = clients.next(2, Instant::now());
         assert_eq!((identify(&request), request.len(), client_number(&id.client)), (Some(id), HEADER + 5, 2));
         assert_eq!(identify(&request[..HEADER - 1]), None);
     }
@@ -112,15 +112,16 @@ mod tests {
     #[test]
     fn an_operation_is_done_once_by_enough_equal_replies() {
         let mut clients = Clients::new(1, 0, 2);
+        let now = Instant::now();
         let (history, cluster) = (History::empty(Digest::of(b"c")), Digest::of(b"d"));
-        let (id, _) = clients.next(0);
-        assert!(matches!(clients.reply(&id, history), Ok(None)));
-        assert!(matches!(clients.reply(&id, History { seq: Seq(1), ..history }), Err(Wrong::Histories)));
-        assert!(matches!(clients.reply(&id, history), Ok(Some(0))));
-        assert!(matches!(clients.reply(&id, history), Ok(None)), "the third replica's");
-        let (next, _) = clients.next(0);
-        assert!(matches!(clients.reply(&id, History::empty(cluster)), Ok(None)), "too late to matter");
-        assert!(matches!(clients.reply(&next, history), Ok(None)));
+        let (id, _) = clients.next(0, now);
+        assert!(matches!(clients.reply(&id, history, now), Ok(None)));
+        assert!(matches!(clients.reply(&id, History { seq: Seq(1), ..history }, now), Err(Wrong::Histories)));
+        assert!(matches!(clients.reply(&id, history, now), Ok(Some(0))));
+        assert!(matches!(clients.reply(&id, history, now), Ok(None)), "the third replica's");
+        let (next, _) = clients.next(0, now);
+        assert!(matches!(clients.reply(&id, History::empty(cluster), now), Ok(None)), "too late to matter");
+        assert!(matches!(clients.reply(&next, history, now), Ok(None)));
         assert_eq!(clients.latencies.len(), 1);
     }
 }

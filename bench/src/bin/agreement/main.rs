@@ -91,7 +91,7 @@ impl Default for CoreOptions {
 }
 
 fn core(options: &CoreOptions) -> Result<String, Failure> {
-    let heads = ["log", "payload B", "batch", "clients", "op/s", "wire B/op", "p50 µs", "p99 µs"];
+    let heads = ["log", "payload B", "batch", "clients", "op/s", "op/CPU s", "wire B/op", "p50 µs", "p99 µs"];
     let mut rows = vec![heads.map(str::to_owned)];
     let duration = Duration::try_from_secs_f64(options.seconds).map_err(|_| Failure::Seconds(options.seconds))?;
     for setup in setups(options) {
@@ -115,7 +115,7 @@ fn setups(options: &CoreOptions) -> Vec<Setup> {
     setups
 }
 
-fn row(setup: &Setup, figures: &Figures, wire: f64) -> [String; 8] {
+fn row(setup: &Setup, figures: &Figures, wire: f64) -> [String; 9] {
     let micros = |share: f64| format!("{:.0}", figures.latency(share).as_secs_f64() * 1e6);
     [
         format!("{:?}", setup.log).to_lowercase(),
@@ -123,6 +123,7 @@ fn row(setup: &Setup, figures: &Figures, wire: f64) -> [String; 8] {
         setup.batch.to_string(),
         setup.clients.to_string(),
         format!("{:.0}", figures.throughput()),
+        format!("{:.0}", figures.cpu_throughput()),
         format!("{wire:.0}"),
         micros(0.5),
         micros(0.99),

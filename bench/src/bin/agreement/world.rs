@@ -1,10 +1,11 @@
-//! Three replicas in one thread: one queue of what is to be given to which core, first come, first served.
+//! Three replicas in one thread. Each has an inbox; in turn, each takes all that is in it at once, as the thread of a real one
+//! does. What comes of it is in the others' inboxes when it is their turn.
 
 use crate::{
     Log,
     clients::{Clients, Wrong, identify},
 };
-use quorate_counter::{DeviceError, Epoch, Simulated, Software, TrustedLog};
+use quorate_counter::{Attestation, DeviceError, Epoch, Simulated, Software, TrustedLog};
 use quorate_protocol::{
     canonical,
     digest::Digest,
@@ -12,9 +13,11 @@ use quorate_protocol::{
     sign::{PublicKey, SecretKey, Signed, Statement},
 };
 use quorate_smr::{
-    Action, Config, Core, Input, Keys, Limits, Outcome, Payload, Rejection, RequestId, StateMachine, Unreadable, Verifier,
+    Action, Config, Core, Input, Keys, Limits, Outcome, Payload, Rejection, RequestId, StateMachine, Unreadable,
+    Verifier,
     message::{OwnMessage, Signature, WireMessage},
 };
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
@@ -24,8 +27,10 @@ use std::{
 
 const REPLICAS: u32 = 3;
 const QUORUM: usize = 2;
-/// Events between two looks at the clock.
-const EVENTS_PER_LOOK: usize = 64;
+/// Of the first view, which is the only one.
+const PRIMARY: usize = 0;
+/// What a replica takes from its inbox at once, at most.
+const EVENTS_PER_TURN: usize = 512;
 /// Of the duration of a measurement: what is done before it starts.
 const WARM_UP: u32 = 4;
 /// Without an operation that ends, the cores are stuck.
@@ -46,13 +51,18 @@ pub(crate) struct Setup {
 pub(crate) struct Figures {
     /// In order.
     latencies: Vec<Duration>,
-    duration: Duration,
+    wall: Duration,
+    cpu: Duration,
 }
 
 impl Figures {
     /// Operations per second.
     pub(crate) fn throughput(&self) -> f64 {
-        self.latencies.len() as f64 / self.duration.as_secs_f64()
+        self.latencies.len() as f64 / self.wall.as_secs_f64()
+    }
+    /// Operations per second of CPU time: what remains the same when the machine has other things to do.
+    pub(crate) fn cpu_throughput(&self) -> f64 {
+        self.latencies.len() as f64 / self.cpu.as_secs_f64()
     }
     /// The latency that this share of the operations did not exceed.
     pub(crate) fn latency(&self, share: f64) -> Duration {
@@ -132,26 +142,31 @@ struct Replica {
     core: Core<Nothing>,
     log: Box<dyn TrustedLog>,
     verifier: Verifier,
+    inbox: VecDeque<Event>,
 }
 
 enum Event {
     Request(RequestId, Payload),
     Message(ReplicaId, WireMessage),
-    /// Of the replica itself: what was attested, or that time has passed.
-    Own(Input),
+    Attested(Attestation),
 }
 
 /// Replicas, clients, and what is on its way between them.
 pub(crate) struct World {
     replicas: Vec<Replica>,
     clients: Clients,
-    events: VecDeque<(usize, Event)>,
     start: Instant,
-    now: OrderedTime,
+    /// As it was when the present round began.
+    clock: Instant,
     /// When an operation ended last.
     progress: Instant,
     /// Bytes between replicas so far, when they are counted.
     wire: Option<usize>,
+}
+
+/// Of this thread, so far.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().expect("CPU time is not negative")
 }
 
 fn secret(replica: u32) -> SecretKey {
@@ -177,7 +192,6 @@ impl World {
             ..Limits::default()
         };
         let all: Vec<_> = (0..REPLICAS).map(|replica| secret(replica).public()).collect();
-        let now = OrderedTime::default();
         let (mut replicas, mut first) = (Vec::new(), Vec::new());
         for (replica, mut log) in (0..REPLICAS).zip(logs.drain(..)) {
             let keys = Arc::new(Identities { own: secret(replica), all: all.clone() });
@@ -185,12 +199,13 @@ impl World {
             let config = Config::new(cluster, me, genesis.clone(), limits.clone(), keys, Arc::new(identify));
             let (verifier, place) = (Verifier::new(&config), (log.record().clone(), log.append(&[])?.head));
             let mut out = Vec::new();
-            replicas.push(Replica { core: Core::new(config, now, Nothing, place, &mut out), log, verifier });
+            let core = Core::new(config, OrderedTime::default(), Nothing, place, &mut out);
+            replicas.push(Replica { core, log, verifier, inbox: VecDeque::new() });
             first.push(out);
         }
         let clients = Clients::new(setup.clients, setup.payload, QUORUM);
-        let (events, start) = (VecDeque::new(), Instant::now());
-        let mut world = Self { replicas, clients, events, start, now, progress: start, wire: None };
+        let start = Instant::now();
+        let mut world = Self { replicas, clients, start, clock: start, progress: start, wire: None };
         for (replica, actions) in first.into_iter().enumerate() {
             actions.into_iter().try_for_each(|action| world.perform(replica, action))?;
         }
@@ -200,13 +215,13 @@ impl World {
 
     /// Runs for so long, after a warm-up.
     pub(crate) fn measure(mut self, duration: Duration) -> Result<Figures, Failure> {
-        self.run_until(duration / WARM_UP)?;
-        let (before, done) = (self.start.elapsed(), self.clients.latencies.len());
+        self.run_until(self.start + duration / WARM_UP)?;
+        let (before, cpu, done) = (self.clock, cpu_time(), self.clients.latencies.len());
         self.run_until(before + duration)?;
-        let duration = self.start.elapsed() - before;
+        let (wall, cpu) = (self.clock - before, cpu_time().saturating_sub(cpu));
         let mut latencies = self.clients.latencies.split_off(done);
         latencies.sort_unstable();
-        Ok(Figures { latencies, duration })
+        Ok(Figures { latencies, wall, cpu })
     }
 
     /// Bytes on the wire between replicas, per operation.
@@ -214,48 +229,41 @@ impl World {
         self.wire = Some(0);
         let operations = COUNTED.max(self.clients.count() * 4);
         while self.clients.latencies.len() < operations {
-            self.look()?;
+            self.round()?;
         }
         Ok(self.wire.unwrap_or(0) as f64 / self.clients.latencies.len() as f64)
     }
 
-    fn run_until(&mut self, elapsed: Duration) -> Result<(), Failure> {
-        while self.start.elapsed() < elapsed {
-            self.look()?;
+    fn run_until(&mut self, end: Instant) -> Result<(), Failure> {
+        while self.clock < end {
+            self.round()?;
         }
         Ok(())
     }
 
-    /// Looks at the clock, and lets some events happen.
-    fn look(&mut self) -> Result<(), Failure> {
-        self.now = OrderedTime(self.start.elapsed().as_millis() as u64);
-        for replica in 0..self.replicas.len() {
-            if self.replicas[replica].core.wakeup() <= self.now {
-                self.events.push_back((replica, Event::Own(Input::Tick)));
-            }
-        }
-        for _ in 0..EVENTS_PER_LOOK {
-            let Some((replica, event)) = self.events.pop_front() else { return self.idle() };
-            self.happen(replica, event)?;
-        }
-        Ok(())
+    /// Each replica's turn.
+    fn round(&mut self) -> Result<(), Failure> {
+        self.clock = Instant::now();
+        (0..self.replicas.len()).try_for_each(|replica| self.turn(replica))?;
+        if self.clock - self.progress < PATIENCE { Ok(()) } else { Err(Failure::Stuck) }
     }
 
-    /// All waits for time to pass.
-    fn idle(&self) -> Result<(), Failure> {
-        if self.progress.elapsed() < PATIENCE { Ok(()) } else { Err(Failure::Stuck) }
-    }
-
-    fn happen(&mut self, to: usize, event: Event) -> Result<(), Failure> {
-        let replica = &mut self.replicas[to];
-        let input = match event {
-            Event::Request(id, request) => Input::Request(id, request),
-            Event::Message(from, message) => Input::Message(from, replica.verifier.verify(message)?),
-            Event::Own(input) => input,
-        };
+    fn turn(&mut self, at: usize) -> Result<(), Failure> {
+        let now = OrderedTime((self.clock - self.start).as_millis() as u64);
+        let replica = &mut self.replicas[at];
+        let mut inputs = Vec::with_capacity(replica.inbox.len().min(EVENTS_PER_TURN));
+        for event in replica.inbox.drain(..replica.inbox.len().min(EVENTS_PER_TURN)) {
+            inputs.push(match event {
+                Event::Request(id, request) => Input::Request(id, request),
+                Event::Message(from, message) => Input::Message(from, replica.verifier.verify(message)?),
+                Event::Attested(attestation) => Input::Attested(attestation),
+            });
+        }
         let mut out = Vec::new();
-        replica.core.step(self.now, input, &mut out);
-        out.into_iter().try_for_each(|action| self.perform(to, action))
+        if !inputs.is_empty() || replica.core.wakeup() <= now {
+            replica.core.step_all(now, inputs, &mut out);
+        }
+        out.into_iter().try_for_each(|action| self.perform(at, action))
     }
 
     fn perform(&mut self, at: usize, action: Action) -> Result<(), Failure> {
@@ -264,15 +272,15 @@ impl World {
             Action::Persist(_) | Action::Compact(_) | Action::Executed(_) => {}
             Action::Attest(digests) => {
                 let attestation = self.replicas[at].log.append(&digests)?;
-                self.events.push_back((at, Event::Own(Input::Attested(attestation))));
+                self.replicas[at].inbox.push_back(Event::Attested(attestation));
             }
             Action::Send(to, message) => self.post(at, to.number() as usize, &message),
             Action::Broadcast(message) => {
                 (0..self.replicas.len()).filter(|to| *to != at).for_each(|to| self.post(at, to, &message));
             }
             Action::Reply(id, Outcome::Executed(history, _)) => {
-                if let Some(client) = self.clients.reply(&id, history)? {
-                    self.progress = Instant::now();
+                if let Some(client) = self.clients.reply(&id, history, self.clock)? {
+                    self.progress = self.clock;
                     self.send(client);
                 }
             }
@@ -290,12 +298,12 @@ impl World {
         if let Some(wire) = &mut self.wire {
             *wire += canonical::encode(&message).len();
         }
-        self.events.push_back((to, Event::Message(ReplicaId::new(from as u32), message)));
+        self.replicas[to].inbox.push_back(Event::Message(ReplicaId::new(from as u32), message));
     }
 
-    /// Clients send to the primary, which is the first replica: nothing fails here.
+    /// Clients send to the primary alone: nothing fails here.
     fn send(&mut self, client: usize) {
-        let (id, request) = self.clients.next(client);
-        self.events.push_back((0, Event::Request(id, request)));
+        let (id, request) = self.clients.next(client, self.clock);
+        self.replicas[PRIMARY].inbox.push_back(Event::Request(id, request));
     }
 }

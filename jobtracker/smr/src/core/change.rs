@@ -37,18 +37,18 @@ impl<M: StateMachine> Core<M> {
         }
         self.timers.view = self.now;
         self.timers.progress = self.now;
-        self.proposed_admissions.clear();
         if self.wants.as_ref().is_some_and(|signed| target(signed) <= view) {
             self.wants = None;
         }
         self.pending.forget_forwarded();
-        let on_their_way: Vec<RequestId> = match self.ledger.views.get(&view).map(|log| self.ledger.path(log.tip)) {
-            Some(Path::Known(headers)) => {
-                let bodies = headers.iter().filter_map(|(_, header)| self.bodies.get(&header.batch));
-                bodies.flat_map(|body| body.ids.iter().copied()).collect()
-            }
+        let headers = match self.ledger.views.get(&view).map(|log| self.ledger.path(log.tip)) {
+            Some(Path::Known(headers)) => headers,
             Some(Path::Missing | Path::Contradiction) | None => Vec::new(),
         };
+        let admitted = headers.iter().filter_map(|(_, header)| header.admits.as_ref()).map(|admits| &admits.record);
+        self.proposed_admissions = admitted.map(|record| (record.replica, record.epoch)).collect();
+        let bodies = headers.iter().filter_map(|(_, header)| self.bodies.get(&header.batch));
+        let on_their_way: Vec<RequestId> = bodies.flat_map(|body| body.ids.iter().copied()).collect();
         self.pending.repropose_but(on_their_way);
     }
 
@@ -73,7 +73,9 @@ impl<M: StateMachine> Core<M> {
         let late = self.machine.deadline().is_some_and(|deadline| over(deadline.max(self.timers.view)));
         let tip = self.ledger.views.get(&view).map_or(self.ledger.committed, |log| log.tip);
         let stuck = tip.seq > self.ledger.committed.seq && over(self.timers.progress.max(self.timers.view));
-        late || stuck || self.primary_is_out(view)
+        let waiting = self.peers.values().filter_map(|peer| peer.admission.as_ref().map(|(_, since)| (peer, since)));
+        let kept_out = waiting.into_iter().any(|(peer, since)| over((*since).max(peer.admitted).max(self.timers.view)));
+        late || stuck || kept_out || self.primary_is_out(view)
     }
 
     /// Whether this replica left a view by its own VIEW-CHANGE. One that was admitted in it only waits for the next.

@@ -10,6 +10,7 @@ use crate::{
     ledger::ViewLog,
     machine::StateMachine,
     message::{Claim, Header, Message, Signed, Standing, Status},
+    stream::Stream,
     types::{History, Seq},
     verify::{CHAIN_MAX, FETCH_MAX},
 };
@@ -38,6 +39,7 @@ impl<M: StateMachine> Core<M> {
             return;
         }
         self.timers.status = self.now;
+        self.timers.turn = self.timers.turn.wrapping_add(1);
         self.peers.values_mut().for_each(|peer| peer.answers = 0);
         out.push(Action::Broadcast(self.status()));
         if self.may_speak() {
@@ -84,29 +86,32 @@ impl<M: StateMachine> Core<M> {
             self.ask_for_chain(out);
         }
         self.go_on_with_transfer(out);
-        for replica in (0..self.config.replicas() as u32).map(ReplicaId::new) {
-            if self.ledger.stream(replica).is_some_and(crate::stream::Stream::is_stuck) {
-                self.resume(replica, out);
+        let logs: Vec<_> = self.ledger.logs().map(|log| (log.record.replica, log.record.epoch)).collect();
+        for (of, epoch) in logs {
+            if let Some(log) = self.ledger.log_mut(of, epoch) {
+                log.on_status();
             }
-            if let Some(stream) = self.ledger.stream_mut(replica) {
-                stream.read_at_status = stream.read.position;
+            if self.ledger.log(of, epoch).is_some_and(Stream::is_stuck) {
+                out.push(Action::Broadcast(Message::FetchPosition { of, epoch }));
+                self.resume(of, epoch, out);
             }
         }
     }
 
     /// Asks somebody who is further for the headers that follow what is committed here.
     pub(super) fn ask_for_chain(&mut self, out: &mut Vec<Action>) {
-        let asked = |action: &Action| matches!(action, Action::Send(_, Message::FetchChain(_)));
-        if out.iter().any(asked) {
+        // What is missing may be asked for at each step: the answers would bring on new questions without an end.
+        if self.now < self.timers.chain.after(self.config.limits.status_interval / 2) {
             return;
         }
+        self.timers.chain = self.now;
         if let Some(replica) = self.somebody() {
             out.push(Action::Send(replica, Message::FetchChain(self.ledger.committed)));
         }
     }
 
     pub(super) fn on_status(&mut self, from: ReplicaId, status: Status, out: &mut Vec<Action>) {
-        let Status { decided, view: _, heads, wants, checkpoint, admission } = status;
+        let Status { decided, view: _, heads, retired, wants, checkpoint, admission } = status;
         let own = |signed: &Signed| signed.by == from;
         if !own(&decided) || !wants.iter().all(own) || !checkpoint.iter().all(own) {
             return;
@@ -122,17 +127,27 @@ impl<M: StateMachine> Core<M> {
             && admission.record.replica == from
             && self.ledger.epoch(from).is_some_and(|epoch| epoch < admission.record.epoch)
             && let Some(peer) = self.peers.get_mut(&from)
+            && peer.admission.as_ref().is_none_or(|(known, _)| *known != *admission)
         {
-            peer.admission = Some(*admission);
+            peer.admission = Some((*admission, self.now));
         }
-        self.compare_heads(from, &heads, out);
+        self.compare_heads(from, &heads, &retired, out);
     }
 
-    fn compare_heads(&mut self, from: ReplicaId, heads: &[(Epoch, Position)], out: &mut Vec<Action>) {
-        for (stream, (epoch, position)) in self.ledger.streams.iter().zip(heads) {
-            if stream.record.epoch == *epoch && *position > stream.head.position {
-                let (of, after) = (stream.record.replica, stream.head.position);
-                out.push(Action::Send(from, Message::FetchFlushes { of, epoch: *epoch, after }));
+    fn compare_heads(
+        &mut self,
+        from: ReplicaId,
+        heads: &[(Epoch, Position)],
+        retired: &[(ReplicaId, Epoch, Position)],
+        out: &mut Vec<Action>,
+    ) {
+        let current = heads.iter().enumerate();
+        let current = current.map(|(of, (epoch, position))| (ReplicaId::new(of as u32), *epoch, *position));
+        for (of, epoch, position) in current.chain(retired.iter().copied()) {
+            let Some(log) = self.ledger.log_mut(of, epoch) else { continue };
+            if position > log.head.position {
+                log.behind = true;
+                out.push(Action::Send(from, Message::FetchFlushes { of, epoch, after: log.head.position }));
             }
         }
         let own = &self.ledger.own;
@@ -175,13 +190,13 @@ impl<M: StateMachine> Core<M> {
                 }
                 self.stabilise(out);
             }
-            Claim::Position { of, .. } => {
-                let of = *of;
+            Claim::Position { of, epoch, .. } => {
+                let (of, epoch) = (*of, *epoch);
                 if let Some(peer) = self.peers.get_mut(&by) {
                     remember(&mut peer.positions, signed.clone(), CLAIMS_MAX);
                 }
-                self.certify_late(of, &signed.claim);
-                self.resume(of, out);
+                self.certify_late(of, epoch, &signed.claim);
+                self.resume(of, epoch, out);
             }
         }
     }
@@ -197,72 +212,82 @@ impl<M: StateMachine> Core<M> {
         if !self.may_answer(to) {
             return;
         }
-        let Some(stream) = self.ledger.stream(of).filter(|stream| stream.record.epoch == epoch) else { return };
+        let Some(stream) = self.ledger.log(of, epoch) else { return };
         match stream.flushes_after(after) {
             Some(flushes) => {
                 for flush in flushes.take(FLUSHES_PER_ANSWER_MAX) {
                     out.push(Action::Send(to, Message::Flush(Arc::clone(flush), Vec::new())));
                 }
             }
-            None => {
-                for (head, standing) in stream.vouchers().filter(|(head, _)| head.position > after) {
-                    let claim = Claim::Position { of, epoch, head: *head, standing: *standing };
-                    out.push(Action::Send(to, Message::Claim(Box::new(self.sign(claim)))));
-                }
-                for signed in &stream.certified {
-                    out.push(Action::Send(to, Message::Claim(Box::new(signed.clone()))));
-                }
-            }
+            None => self.give_positions(to, stream, out),
+        }
+    }
+
+    pub(super) fn give_position(&mut self, to: ReplicaId, of: ReplicaId, epoch: Epoch, out: &mut Vec<Action>) {
+        if !self.may_answer(to) {
+            return;
+        }
+        let Some(stream) = self.ledger.log(of, epoch) else { return };
+        self.give_positions(to, stream, out);
+        let claim = Claim::Position { of, epoch, head: stream.read, standing: stream.standing };
+        out.push(Action::Send(to, Message::Claim(Box::new(self.sign(claim)))));
+    }
+
+    fn give_positions(&self, to: ReplicaId, stream: &Stream, out: &mut Vec<Action>) {
+        let (of, epoch) = (stream.record.replica, stream.record.epoch);
+        for (head, standing) in stream.vouchers() {
+            let claim = Claim::Position { of, epoch, head: *head, standing: *standing };
+            out.push(Action::Send(to, Message::Claim(Box::new(self.sign(claim)))));
+        }
+        for signed in &stream.certified {
+            out.push(Action::Send(to, Message::Claim(Box::new(signed.clone()))));
         }
     }
 
     /// Vouches for a log up to where it was read, so that f + 1 such claims are there when they are needed.
-    pub(super) fn vouch(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
-        let Some(stream) = self.ledger.stream(of).filter(|_| !self.replaying) else { return };
-        let claim = Claim::Position { of, epoch: stream.record.epoch, head: stream.read, standing: stream.standing };
+    pub(super) fn vouch(&mut self, of: ReplicaId, epoch: Epoch, out: &mut Vec<Action>) {
+        let Some(stream) = self.ledger.log(of, epoch).filter(|_| !self.replaying) else { return };
+        let claim = Claim::Position { of, epoch, head: stream.read, standing: stream.standing };
         let signed = self.sign(claim);
-        self.certify(of, &signed);
+        self.certify(of, epoch, &signed);
         out.push(Action::Broadcast(Message::Claim(Box::new(signed))));
     }
 
     /// Keeps f + 1 equal claims about a log, this replica's among them.
-    fn certify(&mut self, of: ReplicaId, own: &Signed) {
+    fn certify(&mut self, of: ReplicaId, epoch: Epoch, own: &Signed) {
         let others = self.peers.values().flat_map(|peer| &peer.positions);
         let mut claims = vec![own.clone()];
         claims.extend(others.filter(|signed| signed.claim == own.claim).cloned());
         claims.truncate(self.config.quorum());
         if claims.len() == self.config.quorum()
-            && let Some(stream) = self.ledger.stream_mut(of)
+            && let Some(stream) = self.ledger.log_mut(of, epoch)
         {
             stream.certified = claims;
         }
     }
 
     /// A claim of another replica came after this replica had read as far.
-    fn certify_late(&mut self, of: ReplicaId, claim: &Claim) {
-        let Some(stream) = self.ledger.stream(of) else { return };
-        let epoch = stream.record.epoch;
+    fn certify_late(&mut self, of: ReplicaId, epoch: Epoch, claim: &Claim) {
+        let Some(stream) = self.ledger.log(of, epoch) else { return };
         let claims = |(head, standing): &(Head, Standing)| {
             *claim == Claim::Position { of, epoch, head: *head, standing: *standing }
         };
         if stream.vouchers().any(claims) {
             let own = self.sign(claim.clone());
-            self.certify(of, &own);
+            self.certify(of, epoch, &own);
         }
     }
 
     /// Goes on with a log at a head that f + 1 replicas vouch for, when what is before it is gone or cannot be read
     /// [SMR-12].
-    fn resume(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
-        let Some(stream) = self.ledger.stream(of) else { return };
-        if stream.broken.is_some() {
+    fn resume(&mut self, of: ReplicaId, epoch: Epoch, out: &mut Vec<Action>) {
+        let Some(stream) = self.ledger.log(of, epoch) else { return };
+        if stream.broken.is_some() || !stream.is_stuck() {
             return;
         }
-        let least = if stream.is_stuck() { stream.read.position } else { stream.head.position };
+        let least = stream.read.position;
         let vouched = |signed: &&Signed| match &signed.claim {
-            Claim::Position { of: who, epoch, head, .. } => {
-                *who == of && *epoch == stream.record.epoch && head.position > least
-            }
+            Claim::Position { of: who, epoch: when, head, .. } => *who == of && *when == epoch && head.position > least,
             _ => false,
         };
         let claims: Vec<&Signed> = self.peers.values().flat_map(|peer| &peer.positions).filter(vouched).collect();
@@ -279,16 +304,15 @@ impl<M: StateMachine> Core<M> {
         };
         out.push(Action::Persist(Record::Resumed(agreed.clone())));
         self.resume_at(&agreed);
-        self.notice_resumed_self(of, out);
+        self.notice_resumed_self(of, epoch, out);
     }
 
     pub(super) fn resume_at(&mut self, claims: &[Signed]) {
-        let Some(Claim::Position { of, head, standing, .. }) = claims.first().map(|signed| &signed.claim) else {
+        let Some(Claim::Position { of, epoch, head, standing }) = claims.first().map(|signed| signed.claim.clone())
+        else {
             return;
         };
-        let (of, head, standing): (ReplicaId, Head, Standing) = (*of, *head, *standing);
-        let Some(stream) = self.ledger.stream_mut(of) else { return };
-        let epoch = stream.record.epoch;
+        let Some(stream) = self.ledger.log_mut(of, epoch) else { return };
         stream.resume(head, standing);
         let Some(view) = standing.entered else { return };
         let known = self.ledger.views.first_key_value().map(|(first, _)| *first);
@@ -302,14 +326,14 @@ impl<M: StateMachine> Core<M> {
                 log.tip = standing.upto;
                 log.prepared.insert(standing.upto.seq, standing.upto.digest);
             }
-            log.votes.insert(of, (epoch, standing.upto.seq));
+            log.vote(of, epoch, standing.upto.seq);
             self.entered_view(view);
         }
     }
 
     /// f + 1 vouch for statements of this replica that it does not know.
-    fn notice_resumed_self(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
-        if of == self.config.me && self.ledger.streams[of.number() as usize].record == self.ledger.own.record {
+    fn notice_resumed_self(&mut self, of: ReplicaId, epoch: Epoch, out: &mut Vec<Action>) {
+        if of == self.config.me && epoch == self.ledger.own.record.epoch {
             self.renew(out);
         }
     }
@@ -456,8 +480,8 @@ impl<M: StateMachine> Core<M> {
     /// Keeps those headers that lead to what a view starts with, or to what its primary proposed when this replica came
     /// to it half-way.
     fn link_wanted(&mut self, chains: &[Vec<(History, Header)>], out: &mut Vec<Action>) -> bool {
-        let mut wanted: Vec<History> = self.ledger.views.values().map(|log| log.start).collect();
-        for stream in &self.ledger.streams {
+        let mut wanted: Vec<History> = self.ledger.views.values().flat_map(|log| [log.start, log.tip]).collect();
+        for stream in self.ledger.logs() {
             if let Some(crate::message::Statement::NewView { start, .. }) = stream.next_statement() {
                 wanted.push(*start);
             }

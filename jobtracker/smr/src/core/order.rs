@@ -3,10 +3,9 @@
 use super::{Core, Member};
 use crate::{
     action::{Action, Outcome},
-    ledger::{Path, Retired, ViewLog},
+    ledger::{Path, ViewLog},
     machine::StateMachine,
     message::{Admits, Header, Standing},
-    stream::Stream,
     table::Turn,
     types::{History, Payload, Seq, View},
 };
@@ -62,7 +61,8 @@ impl<M: StateMachine> Core<M> {
     /// and for an admission not by its owner [SMR-14].
     fn has_quorum(&self, view: View, seq: Seq, admits: Option<&Admits>) -> bool {
         let Some(log) = self.ledger.views.get(&view) else { return false };
-        let owner = admits.map(|admits| admits.record.replica);
+        let owner = admits.map(|admits| &admits.record);
+        let owner = owner.filter(|record| Some(record.epoch) > self.ledger.epoch(record.replica)).map(|r| r.replica);
         let voted = |replica: ReplicaId| {
             log.votes.get(&replica).is_some_and(|(epoch, upto)| {
                 *upto >= seq && Some(*epoch) == self.ledger.epoch(replica) && Some(replica) != owner
@@ -87,19 +87,16 @@ impl<M: StateMachine> Core<M> {
     /// From here on a replica's votes count in its new epoch only [SMR-14].
     fn admit(&mut self, admits: &Admits, at: History) {
         let replica = admits.record.replica;
-        let Some(stream) = self.ledger.stream_mut(replica) else { return };
-        if admits.record.epoch <= stream.record.epoch {
+        if self.ledger.epoch(replica).is_none_or(|epoch| admits.record.epoch <= epoch) {
             return;
         }
         let standing = Standing::admitted(at, admits.left);
-        let old = std::mem::replace(stream, Stream::new(admits.record.clone(), standing));
-        if let Some(retired) = self.ledger.retired.get_mut(replica.number() as usize) {
-            *retired = Some(Retired { epoch: old.record.epoch, read: old.read.position, changes: old.changes });
-        }
-        if let Some(peer) = self.peers.get_mut(&replica)
-            && peer.admission.as_ref().is_some_and(|admission| admission.record.epoch <= admits.record.epoch)
-        {
-            peer.admission = None;
+        self.ledger.retire(admits.record.clone(), standing);
+        if let Some(peer) = self.peers.get_mut(&replica) {
+            peer.admitted = self.now;
+            if peer.admission.as_ref().is_some_and(|(admission, _)| admission.record.epoch <= admits.record.epoch) {
+                peer.admission = None;
+            }
         }
         if replica == self.config.me && self.ledger.own.record == admits.record {
             self.ledger.own.standing = standing;

@@ -11,9 +11,12 @@ use crate::{
     types::{History, View},
     verify::claim_bytes,
 };
-use quorate_counter::Position;
+use quorate_counter::Epoch;
 use quorate_protocol::ids::ReplicaId;
 use std::{collections::BTreeSet, sync::Arc};
+
+/// Whose statement it is, in which epoch.
+type Speaker = (ReplicaId, Epoch);
 
 /// What became of the next statement of a log.
 enum Reading {
@@ -45,7 +48,7 @@ impl<M: StateMachine> Core<M> {
     ) {
         let (of, epoch) = (flush.replica, flush.epoch);
         let limits = self.config.limits.clone();
-        let Some(stream) = self.ledger.stream_mut(of).filter(|stream| stream.record.epoch == epoch) else { return };
+        let Some(stream) = self.ledger.log_mut(of, epoch) else { return };
         let mut next = Some((flush, bodies));
         while let Some((flush, bodies)) = next.take() {
             match stream.take(flush, bodies, &limits) {
@@ -55,8 +58,13 @@ impl<M: StateMachine> Core<M> {
                     self.stash.extend(bodies);
                 }
                 Taken::Gap => {
-                    let after = stream.head.position;
-                    out.push(Action::Send(from, crate::message::Message::FetchFlushes { of, epoch, after }));
+                    // Each flush beyond the gap shows it again.
+                    let again = self.now.since(stream.asked.1) >= limits.status_interval;
+                    if stream.asked.0 != stream.head.position || again {
+                        stream.asked = (stream.head.position, self.now);
+                        let after = stream.head.position;
+                        out.push(Action::Send(from, crate::message::Message::FetchFlushes { of, epoch, after }));
+                    }
                 }
                 Taken::Nothing | Taken::Full | Taken::Invalid => next = stream.take_ahead(),
                 Taken::Forked(one, other) => {
@@ -85,50 +93,59 @@ impl<M: StateMachine> Core<M> {
     /// Reads whatever can be read. Says whether there was any.
     pub(super) fn read_streams(&mut self, out: &mut Vec<Action>) -> bool {
         let mut any = false;
-        for replica in (0..self.config.replicas() as u32).map(ReplicaId::new) {
-            while self.read_next(replica, out) {
+        let logs: Vec<_> = self.ledger.logs().map(|log| (log.record.replica, log.record.epoch)).collect();
+        for (replica, epoch) in logs {
+            while self.read_next(replica, epoch, out) {
                 any = true;
             }
         }
         any
     }
 
-    fn read_next(&mut self, replica: ReplicaId, out: &mut Vec<Action>) -> bool {
-        let Some(stream) = self.ledger.stream(replica) else { return false };
+    fn read_next(&mut self, replica: ReplicaId, epoch: Epoch, out: &mut Vec<Action>) -> bool {
+        let Some(stream) = self.ledger.log(replica, epoch) else { return false };
         let Some(statement) = stream.next_statement().cloned() else { return false };
         let standing = match stream.standing.follow(&self.config, replica, &statement) {
             Ok(standing) => standing,
             Err(rule) => {
-                self.breach(replica, rule, statement, out);
+                self.breach(replica, epoch, rule, statement, out);
                 return false;
             }
         };
         let reading = match &statement {
-            Statement::Prepare { view, header } => self.read_prepare(replica, *view, header, out),
-            Statement::Commit { view, upto } => self.read_commit(replica, *view, *upto),
+            Statement::Prepare { view, header } => self.read_prepare((replica, epoch), *view, header, out),
+            Statement::Commit { view, upto } => self.read_commit((replica, epoch), *view, *upto),
             Statement::ViewChange { target, requests } => self.read_view_change(*target, requests),
-            Statement::NewView { view, changes, start } => self.read_new_view(replica, *view, changes, *start, out),
+            Statement::NewView { view, changes, start } => {
+                self.read_new_view((replica, epoch), *view, changes, *start, out)
+            }
         };
         match reading {
             Reading::Done => {
                 let limits = &self.config.limits;
-                let stream = self.ledger.streams.get_mut(replica.number() as usize);
-                if stream.is_some_and(|stream| stream.advance(standing, limits)) {
-                    self.vouch(replica, out);
+                let log = self.ledger.log_mut(replica, epoch);
+                if log.is_some_and(|log| log.advance(standing, limits)) {
+                    self.vouch(replica, epoch, out);
                 }
                 true
             }
             Reading::Wait => false,
             Reading::Breach(rule) => {
-                self.breach(replica, rule, statement, out);
+                self.breach(replica, epoch, rule, statement, out);
                 false
             }
         }
     }
 
-    fn breach(&mut self, replica: ReplicaId, rule: &'static str, statement: Statement, out: &mut Vec<Action>) {
-        let Some(stream) = self.ledger.stream_mut(replica) else { return };
-        let epoch = stream.record.epoch;
+    fn breach(
+        &mut self,
+        replica: ReplicaId,
+        epoch: Epoch,
+        rule: &'static str,
+        statement: Statement,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(stream) = self.ledger.log_mut(replica, epoch) else { return };
         stream.break_off(rule.to_owned());
         let kind = FaultKind::Breach { epoch, what: rule.to_owned(), statement: Box::new(statement) };
         self.accuse(replica, kind, out);
@@ -139,7 +156,7 @@ impl<M: StateMachine> Core<M> {
         self.ledger.views.first_key_value().is_some_and(|(first, _)| view < *first)
     }
 
-    fn read_prepare(&mut self, replica: ReplicaId, view: View, header: &Header, out: &mut Vec<Action>) -> Reading {
+    fn read_prepare(&mut self, speaker: Speaker, view: View, header: &Header, out: &mut Vec<Action>) -> Reading {
         let limits = &self.config.limits;
         let window = self.ledger.committed.seq.plus(limits.pipeline_max * 2);
         let kept = self.ledger.stable_seq().plus(limits.checkpoint_interval * 2);
@@ -149,7 +166,6 @@ impl<M: StateMachine> Core<M> {
         if self.is_over(view) {
             return Reading::Done;
         }
-        let epoch = self.ledger.epoch(replica).unwrap_or_default();
         let Some(log) = self.ledger.views.get_mut(&view) else { return Reading::Wait };
         let history = header.follow(log.tip);
         let before = log.tip.digest;
@@ -163,17 +179,16 @@ impl<M: StateMachine> Core<M> {
         }
         log.tip = history;
         log.prepared.insert(history.seq, history.digest);
-        log.votes.insert(replica, (epoch, history.seq));
+        log.vote(speaker.0, speaker.1, history.seq);
         self.ledger.links.insert(history.digest, Link { header: header.clone(), before });
         self.want_body(header.batch, out);
         Reading::Done
     }
 
-    fn read_commit(&mut self, replica: ReplicaId, view: View, upto: History) -> Reading {
+    fn read_commit(&mut self, speaker: Speaker, view: View, upto: History) -> Reading {
         if self.is_over(view) {
             return Reading::Done;
         }
-        let epoch = self.ledger.epoch(replica).unwrap_or_default();
         let Some(log) = self.ledger.views.get_mut(&view) else { return Reading::Wait };
         if upto.seq > log.tip.seq {
             return Reading::Wait;
@@ -189,7 +204,7 @@ impl<M: StateMachine> Core<M> {
             // What is no longer kept is below a stable checkpoint: no view can start from it.
             Some(_) | None => {}
         }
-        log.votes.insert(replica, (epoch, upto.seq));
+        log.vote(speaker.0, speaker.1, upto.seq);
         Reading::Done
     }
 
@@ -214,7 +229,7 @@ impl<M: StateMachine> Core<M> {
 
     fn read_new_view(
         &mut self,
-        replica: ReplicaId,
+        speaker: Speaker,
         view: View,
         changes: &[Change],
         start: History,
@@ -246,19 +261,21 @@ impl<M: StateMachine> Core<M> {
         };
         // [SMR-14] Whoever has a new epoch in what the view starts with takes part by that one only.
         let epoch_of = |replica: ReplicaId| {
-            let admitted = headers.iter().rev().filter_map(|(_, header)| header.admits.as_ref());
-            let newest = admitted.map(|admits| &admits.record).find(|record| record.replica == replica);
-            newest.map(|record| record.epoch).max(self.ledger.epoch(replica))
+            let admitted = headers.iter().filter_map(|(_, header)| header.admits.as_ref()).map(|admits| &admits.record);
+            let epochs = admitted.filter(|record| record.replica == replica).map(|record| record.epoch);
+            epochs.max().max(self.ledger.epoch_at(replica, start.seq))
         };
-        let epoch = self.ledger.epoch(replica);
-        if epoch_of(replica) != epoch || changes.iter().any(|change| epoch_of(change.replica) != Some(change.epoch)) {
+        let (replica, epoch) = speaker;
+        if epoch_of(replica) != Some(epoch)
+            || changes.iter().any(|change| epoch_of(change.replica) != Some(change.epoch))
+        {
             return Reading::Breach("SMR-14: a NEW-VIEW by an epoch that has ended");
         }
         if self.ledger.views.contains_key(&view) {
             return Reading::Breach("SMR-9: a second NEW-VIEW for a view");
         }
         let mut log = ViewLog::new(start);
-        log.votes.insert(replica, (epoch.unwrap_or_default(), start.seq));
+        log.vote(replica, epoch, start.seq);
         self.ledger.views.insert(view, log);
         for (_, header) in headers {
             self.want_body(header.batch, out);
@@ -298,14 +315,8 @@ impl<M: StateMachine> Core<M> {
 
     /// The VIEW-CHANGE that a NEW-VIEW names; `None` when it was not read yet.
     fn find_change(&self, view: View, change: &Change) -> Option<Result<Changed, &'static str>> {
-        let stream = self.ledger.stream(change.replica)?;
-        let retired = self.ledger.retired.get(change.replica.number() as usize)?.as_ref();
-        let (read, changes) = if stream.record.epoch == change.epoch {
-            (stream.read.position, &stream.changes)
-        } else {
-            let retired = retired.filter(|retired| retired.epoch == change.epoch)?;
-            (retired.read, &retired.changes)
-        };
+        let log = self.ledger.log(change.replica, change.epoch)?;
+        let changes = &log.changes;
         let stale = self.config.mutated(Mutant::StaleCertificate);
         let found = match changes.get(&view) {
             Some(changed) if changed.position == change.position => Some(*changed),
@@ -316,12 +327,7 @@ impl<M: StateMachine> Core<M> {
             return Some(Ok(changed));
         }
         // A log that was resumed half-way, or a VIEW-CHANGE so old that it is forgotten: nothing is known of it.
-        let unknown = change.position > read || self.may_have_missed(change.replica, change.position);
+        let unknown = change.position > log.read.position || log.may_have_missed(change.position);
         if unknown { None } else { Some(Err("SMR-9: a NEW-VIEW with a VIEW-CHANGE that is none, or for another view")) }
-    }
-
-    fn may_have_missed(&self, replica: ReplicaId, position: Position) -> bool {
-        let Some(stream) = self.ledger.stream(replica) else { return true };
-        position <= stream.resumed_at || stream.changes_forgotten_to >= position
     }
 }

@@ -45,12 +45,12 @@ impl<M: StateMachine> Core<M> {
         admission && after <= header.time && header.time <= latest
     }
 
-    /// `proposed_in` is the view, when the batch was proposed in it and not before.
-    fn admissible(&self, admits: &Admits, admission: &Admission, proposed_in: Option<View>) -> bool {
+    /// An epoch that is admitted already, or an older one, is sound and without effect: how much is committed here must not
+    /// decide what can be voted for. `proposed_in` is the view, when the batch was proposed in it and not before.
+    pub(super) fn admissible(&self, admits: &Admits, admission: &Admission, proposed_in: Option<View>) -> bool {
         let record = &admits.record;
         let Some(genesis) = self.config.genesis.get(record.replica.number() as usize) else { return false };
         *record == admission.record
-            && self.ledger.epoch(record.replica).is_some_and(|epoch| record.epoch > epoch)
             // A replica does not move to another kind of device by itself.
             && std::mem::discriminant(&record.key) == std::mem::discriminant(&genesis.key)
             && proposed_in.is_none_or(|view| admits.left == view.next())
@@ -140,11 +140,15 @@ impl<M: StateMachine> Core<M> {
     }
 
     fn next_admission(&mut self, view: View) -> Option<Admission> {
-        let waiting = self.peers.values().filter_map(|peer| peer.admission.as_ref());
+        // Seldom enough that a replica cannot fill the order with its epochs.
+        let pause = self.config.limits.view_timeout / 2;
+        let rested = self.peers.values().filter(|peer| self.now.since(peer.admitted) >= pause);
+        let waiting = rested.filter_map(|peer| peer.admission.as_ref().map(|(admission, _)| admission));
         let new = |admission: &&Admission| {
             let record = &admission.record;
             let admits = Admits { record: record.clone(), left: view.next() };
             !self.proposed_admissions.contains(&(record.replica, record.epoch))
+                && self.ledger.epoch(record.replica).is_some_and(|epoch| record.epoch > epoch)
                 && self.admissible(&admits, admission, Some(view))
         };
         let admission = waiting.filter(new).min_by_key(|admission| admission.record.replica)?.clone();

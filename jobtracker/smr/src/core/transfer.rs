@@ -9,7 +9,6 @@ use crate::{
     action::Action,
     machine::StateMachine,
     message::{Claim, Manifest, Message, Signed},
-    stream::Stream,
     table::Turn,
     types::{History, Payload},
     verify::FETCH_MAX,
@@ -178,9 +177,9 @@ impl<M: StateMachine> Core<M> {
         if self.ledger.committed.seq < history.seq {
             self.ledger.committed = history;
             self.ledger.time = decoded.time;
-            for (stream, member) in self.ledger.streams.iter_mut().zip(&decoded.members) {
-                if stream.record.epoch < member.record.epoch {
-                    *stream = Stream::new(member.record.clone(), member.standing);
+            for member in &decoded.members {
+                if self.ledger.epoch(member.record.replica).is_some_and(|epoch| epoch < member.record.epoch) {
+                    self.ledger.retire(member.record.clone(), member.standing);
                 }
             }
             let mine = &decoded.members[self.config.me.number() as usize];

@@ -14,6 +14,9 @@ use quorate_smr::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
+/// Questions that a liar answers between two looks at the clock.
+pub(crate) const ANSWERS_MAX: usize = 1;
+
 /// Something on its way out.
 pub(crate) struct Sent {
     pub(crate) to: To,
@@ -44,6 +47,8 @@ pub(crate) struct Hands {
     pub(crate) retired: Vec<Arc<Flush>>,
     /// Where the shadow log has the VIEW-CHANGE that is drafted.
     pub(crate) leaving: Option<Position>,
+    /// Questions that it will answer before it looks at the clock again.
+    pub(crate) answers: usize,
     /// Its core is to lose its disk.
     pub(crate) wipe: bool,
     pub(crate) outbox: Vec<Sent>,
@@ -69,6 +74,7 @@ impl Hands {
             tips: BTreeMap::from([(View(0), empty)]),
             retired: Vec::new(),
             leaving: None,
+            answers: ANSWERS_MAX,
             wipe: false,
             outbox: Vec::new(),
             coverage: Coverage::default(),
@@ -133,13 +139,15 @@ impl Hands {
         Some(self.pen(brain).write(statements))
     }
 
-    /// Answers who lacks a part of its log.
+    /// Answers who lacks a part of its log, a few times between two looks at the clock: a liar that floods does so on
+    /// purpose.
     pub(crate) fn repeat(&mut self, brain: usize, to: ReplicaId, epoch: Epoch, after: Position) {
         let pen = self.pen(brain);
-        if pen.epoch() != epoch {
+        if pen.epoch() != epoch || self.answers == 0 {
             return;
         }
-        let flushes: Vec<_> = pen.after(after).take(16).cloned().collect();
+        self.answers -= 1;
+        let flushes: Vec<_> = self.pen(brain).after(after).take(16).cloned().collect();
         for flush in flushes {
             self.send(Some(to), Message::Flush(flush, Vec::new()));
         }

@@ -1,67 +1,97 @@
-//! Leaves a view, and then votes in it as if it had not: a batch that is committed with such a vote is lost in the next
-//! view, which it says nothing to [SMR-2].
+//! Leaves a view as soon as somebody wants to, and goes on to vote in it: a batch that is committed with such a vote is
+//! lost in the next view, which it told nothing of it [SMR-2]. It votes there too, and passes nothing on between the two.
 
 use crate::actors::{Actor, Draft, Hands, To};
 use quorate_protocol::ids::ReplicaId;
 use quorate_smr::{
-    History, View,
-    message::{Claim, Message, Statement, WireMessage},
+    Seq, View,
+    message::{Claim, Message, Signed, Statement, WireMessage},
 };
+use std::collections::BTreeMap;
 
 /// Votes after leaving.
 #[derive(Default)]
 pub(crate) struct LeaveAndVote {
-    /// The view that it left last, with what it voted for there so far.
-    left: Option<(View, History)>,
-    ticks: u64,
+    /// Who wants to leave, and for which view.
+    wishes: BTreeMap<ReplicaId, Signed>,
+    /// It left all views before this one.
+    left: View,
+    /// What it voted for there already.
+    entered: Option<Seq>,
+    /// Votes in a view that it had left.
+    late: u64,
+}
+
+fn target(signed: &Signed) -> View {
+    match signed.claim {
+        Claim::ViewChange { target } => target,
+        Claim::Checkpoint { .. } | Claim::Decided { .. } | Claim::Position { .. } => View(0),
+    }
 }
 
 impl LeaveAndVote {
-    /// Votes for everything that the view it left has proposed.
-    fn vote(&mut self, hands: &mut Hands) {
-        let Some((view, voted)) = self.left else { return };
-        let Some(tip) = hands.tip(view).filter(|tip| tip.seq > voted.seq) else { return };
-        if view.primary(hands.replicas) == hands.me {
+    fn leave(&mut self, hands: &mut Hands) {
+        let Some(wanted) = self.wishes.values().map(target).max().filter(|target| *target > self.left) else { return };
+        let own = hands.sign(Claim::ViewChange { target: wanted });
+        let mut requests: Vec<_> = self.wishes.values().filter(|wish| target(wish) >= wanted).cloned().collect();
+        requests.truncate((hands.replicas - 1) / 2);
+        requests.push(own.clone());
+        if requests.len() <= (hands.replicas - 1) / 2 {
             return;
         }
-        self.left = Some((view, tip));
-        hands.lied();
-        hands.publish(0, vec![Statement::Commit { view, upto: tip }], Vec::new());
+        (self.left, self.entered, self.late) = (wanted, None, 0);
+        hands.send(None, Message::Claim(Box::new(own)));
+        hands.publish(0, vec![Statement::ViewChange { target: wanted, requests }], Vec::new());
+    }
+
+    /// Votes in the view that it left for, once it has voted in the one before for long enough.
+    fn enter(&mut self, hands: &mut Hands) {
+        let Some(tip) = hands.tip(self.left).filter(|_| self.left > View(0) && self.late > 2) else { return };
+        if self.left.primary(hands.replicas) != hands.me && self.entered.is_none_or(|voted| voted < tip.seq) {
+            self.entered = Some(tip.seq);
+            hands.publish(0, vec![Statement::Commit { view: self.left, upto: tip }], Vec::new());
+        }
     }
 }
 
 impl Actor for LeaveAndVote {
-    fn draft(&mut self, hands: &mut Hands, draft: Draft) {
-        let voted = hands.executed;
-        let leaves = draft.statements.iter().any(|statement| matches!(statement, Statement::ViewChange { .. }));
-        let commits = draft.statements.iter().rev().find_map(|statement| match statement {
-            Statement::Commit { view, upto } => Some((*view, *upto)),
-            Statement::Prepare { .. } | Statement::ViewChange { .. } | Statement::NewView { .. } => None,
+    fn draft(&mut self, hands: &mut Hands, mut draft: Draft) {
+        let (left, entered) = (self.left, self.entered.is_some());
+        draft.statements.retain(|statement| match statement {
+            // Its core does not know that it left: what it would say of leaving, it has said.
+            Statement::ViewChange { target, .. } => *target > left,
+            Statement::Prepare { view, .. } | Statement::Commit { view, .. } | Statement::NewView { view, .. } => {
+                !entered || *view > left
+            }
         });
-        let view = hands.view;
-        hands.publish(draft.brain, draft.statements, draft.bodies);
-        if leaves {
-            self.left = Some(commits.filter(|(of, _)| *of == view).unwrap_or((view, voted)));
+        for statement in &draft.statements {
+            if let Statement::ViewChange { target, .. } = statement {
+                (self.left, self.entered, self.late) = (*target, None, 0);
+            } else if statement.view() < self.left {
+                self.late += 1;
+                hands.lied();
+            }
         }
-        self.vote(hands);
+        hands.publish(draft.brain, draft.statements, draft.bodies);
     }
 
     fn say(&mut self, hands: &mut Hands, _brain: usize, to: To, message: WireMessage) {
-        hands.send(to, message);
-    }
-
-    fn hear(&mut self, hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
-        self.vote(hands);
-        Some(message.clone())
-    }
-
-    fn tick(&mut self, hands: &mut Hands) {
-        // It would like to leave, and often.
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(5) {
-            let target = hands.view.next();
-            let wish = hands.sign(Claim::ViewChange { target });
-            hands.send(None, Message::Claim(Box::new(wish)));
+        if !matches!(message, Message::Flush(..) | Message::Chain(..)) {
+            hands.send(to, message);
         }
+    }
+
+    fn hear(&mut self, hands: &mut Hands, _brain: usize, from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+        let wish = match message {
+            Message::Claim(signed) => Some(signed.as_ref()),
+            Message::Status(status) => status.wants.as_ref(),
+            _ => None,
+        };
+        if let Some(wish) = wish.filter(|wish| target(wish) > View(0)) {
+            self.wishes.insert(from, wish.clone());
+        }
+        self.leave(hands);
+        self.enter(hands);
+        Some(message.clone())
     }
 }

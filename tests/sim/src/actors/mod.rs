@@ -5,6 +5,7 @@
 //! log and nobody else's: what it cannot do here, it cannot do anywhere.
 
 mod censor;
+mod deaf;
 mod equivocate;
 mod flood_counters;
 mod forge_certificate;
@@ -16,6 +17,7 @@ mod leave_and_vote;
 mod lie_in_checkpoint;
 mod lie_in_transfer;
 mod lie_to_clients;
+mod longest_log;
 mod mute;
 mod old_epoch;
 mod omit_tail;
@@ -28,7 +30,7 @@ mod withhold;
 mod wrong_history;
 mod wrong_start;
 
-pub(crate) use hands::{Hands, Sent};
+pub(crate) use hands::{ANSWERS_MAX, Hands, Sent};
 pub(crate) use pen::Pen;
 
 use quorate_protocol::ids::ReplicaId;
@@ -83,6 +85,10 @@ pub enum Lie {
     Impatient,
     /// Gives clients other answers than its machine gave.
     LieToClients,
+    /// Begins a view with the longest log, of whatever view.
+    LongestLog,
+    /// Does not hear that views begin.
+    Deaf,
     /// Says nothing to anybody.
     Mute,
 }
@@ -90,7 +96,7 @@ pub enum Lie {
 impl Lie {
     /// What liars with a sound trusted log can do. With a cloned one safety is not promised: see
     /// [`crate::scenario::Plan::ClonedLog`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Equivocate,
         Self::SharedTwins,
         Self::Withhold,
@@ -111,6 +117,8 @@ impl Lie {
         Self::WrongStart,
         Self::Impatient,
         Self::LieToClients,
+        Self::LongestLog,
+        Self::Deaf,
         Self::Mute,
     ];
 
@@ -138,6 +146,8 @@ impl Lie {
             Lie::WrongStart => "lie: NEW-VIEW with a wrong start",
             Lie::Impatient => "lie: wants other views",
             Lie::LieToClients => "lie: to clients",
+            Lie::LongestLog => "lie: NEW-VIEW with the longest log",
+            Lie::Deaf => "lie: deaf to new views",
             Lie::Mute => "lie: mute",
         }
     }
@@ -170,6 +180,8 @@ impl Lie {
             Lie::WrongStart => Box::new(wrong_start::WrongStart),
             Lie::Impatient => Box::<impatient::Impatient>::default(),
             Lie::LieToClients => Box::new(lie_to_clients::LieToClients),
+            Lie::LongestLog => Box::<longest_log::LongestLog>::default(),
+            Lie::Deaf => Box::new(deaf::Deaf),
             Lie::Mute => Box::new(mute::Mute),
         }
     }

@@ -1,57 +1,100 @@
 //! As primary of a new view shows VIEW-CHANGEs that were for an earlier one, so that what was committed in between is
-//! not in them [SMR-9]; asks for a view with claims that ask for another one [SMR-7].
+//! not in them [SMR-9]. It does not vote in between either, so that its own log has nothing of that.
 
 use crate::actors::{Actor, Draft, Hands};
-use quorate_counter::Position;
 use quorate_protocol::ids::ReplicaId;
-use quorate_smr::message::{Change, Flush, Message, Statement, WireMessage};
+use quorate_smr::{
+    History, View,
+    message::{Change, Flush, Message, Statement, WireMessage},
+};
 use std::collections::BTreeMap;
+
+/// A VIEW-CHANGE, and what its speaker had voted for by then.
+#[derive(Clone, Copy)]
+struct Kept {
+    change: Change,
+    target: View,
+    voted: Option<(View, History)>,
+}
 
 /// Uses what it has kept.
 #[derive(Default)]
 pub(crate) struct StaleCertificate {
-    /// The first VIEW-CHANGE of each replica.
-    first: BTreeMap<ReplicaId, Change>,
+    /// What each replica voted for last.
+    voted: BTreeMap<ReplicaId, (View, History)>,
+    /// The first VIEW-CHANGE of each replica, and its own last one.
+    kept: BTreeMap<ReplicaId, Kept>,
 }
 
 impl StaleCertificate {
-    fn remember(&mut self, flush: &Flush) {
+    fn remember(&mut self, hands: &Hands, flush: &Flush) {
         for (index, statement) in flush.statements.iter().enumerate() {
-            if matches!(statement, Statement::ViewChange { .. }) {
-                let position: Position = flush.after.after(index + 1);
-                let change = Change { replica: flush.replica, epoch: flush.epoch, position };
-                self.first.entry(flush.replica).or_insert(change);
+            match statement {
+                Statement::Prepare { view, .. } => {
+                    if let Some(tip) = hands.tip(*view) {
+                        self.voted.insert(flush.replica, (*view, tip));
+                    }
+                }
+                Statement::Commit { view, upto } => {
+                    self.voted.insert(flush.replica, (*view, *upto));
+                }
+                Statement::NewView { view, start, .. } => {
+                    self.voted.insert(flush.replica, (*view, *start));
+                }
+                Statement::ViewChange { target, .. } => {
+                    let position = flush.after.after(index + 1);
+                    let change = Change { replica: flush.replica, epoch: flush.epoch, position };
+                    let kept = Kept { change, target: *target, voted: self.voted.get(&flush.replica).copied() };
+                    if flush.replica == hands.me {
+                        self.kept.insert(flush.replica, kept);
+                    } else {
+                        self.kept.entry(flush.replica).or_insert(kept);
+                    }
+                }
             }
         }
+    }
+
+    /// A NEW-VIEW with what was kept, when any of it is for another view.
+    fn stale(&self, hands: &Hands, of: View) -> Option<Statement> {
+        let own = self.kept.get(&hands.me).filter(|kept| kept.target == of)?;
+        let others = self.kept.values().filter(|kept| kept.change.replica != hands.me && kept.target < of);
+        let chosen: Vec<&Kept> = others.take((hands.replicas - 1) / 2).chain([own]).collect();
+        if chosen.len() <= (hands.replicas - 1) / 2 {
+            return None;
+        }
+        let empty = (View(0), History::empty(hands.cluster));
+        let votes = chosen.iter().map(|kept| kept.voted.unwrap_or(empty));
+        let (_, start) = votes.max_by_key(|(view, upto)| (*view, upto.seq))?;
+        let changes = chosen.iter().map(|kept| kept.change).collect();
+        Some(Statement::NewView { view: of, changes, start })
     }
 }
 
 impl Actor for StaleCertificate {
     fn draft(&mut self, hands: &mut Hands, mut draft: Draft) {
+        // What it knows of votes in later views it keeps to itself.
+        draft.statements.retain(|statement| match statement {
+            Statement::Commit { view, .. } => *view == View(0),
+            Statement::Prepare { .. } | Statement::ViewChange { .. } | Statement::NewView { .. } => true,
+        });
         for statement in &mut draft.statements {
-            match statement {
-                Statement::NewView { changes, .. } => {
-                    let me = hands.me;
-                    for change in changes.iter_mut().filter(|change| change.replica != me) {
-                        if let Some(first) = self.first.get(&change.replica).filter(|first| *first != change) {
-                            *change = *first;
-                            hands.lied();
-                        }
-                    }
-                }
-                Statement::ViewChange { target, .. } if hands.rng.chance(100) => {
-                    *target = target.next();
-                    hands.lied();
-                }
-                Statement::ViewChange { .. } | Statement::Prepare { .. } | Statement::Commit { .. } => {}
+            if let Statement::NewView { view, .. } = statement
+                && let Some(stale) = self.stale(hands, *view)
+            {
+                *statement = stale;
+                hands.lied();
             }
         }
-        hands.publish(draft.brain, draft.statements, draft.bodies);
+        if let Some(flush) = hands.write(draft.brain, draft.statements) {
+            self.remember(hands, &flush);
+            hands.send(None, Message::Flush(flush, draft.bodies));
+        }
     }
 
-    fn hear(&mut self, _hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(&mut self, hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
         if let Message::Flush(flush, _) = message {
-            self.remember(flush);
+            self.remember(hands, flush);
         }
         Some(message.clone())
     }

@@ -13,6 +13,8 @@ pub(crate) enum Phase {
     Faults,
     /// Everything has healed, and all must be done by this tick.
     Healing(u64),
+    /// All is done, and must stay so until the second tick: who came back last may still be reading what it missed.
+    Resting(u64, u64),
     /// Some honest replicas have stopped, and the others must be done by this tick.
     Without(u64),
     /// It is over.
@@ -24,13 +26,15 @@ impl World<'_> {
     pub(super) fn look(&mut self) {
         match self.phase {
             Phase::Faults => self.heal(),
-            Phase::Healing(_) if self.settled() => self.thin_out(),
+            Phase::Healing(deadline) if self.settled() => self.phase = Phase::Resting(deadline, self.tick + self.rest()),
+            Phase::Resting(deadline, _) if !self.settled() => self.phase = Phase::Healing(deadline),
+            Phase::Resting(_, until) if self.tick > until => self.thin_out(),
             Phase::Without(_) if self.settled() => self.phase = Phase::Over,
             Phase::Healing(deadline) | Phase::Without(deadline) if self.tick > deadline => {
                 let text = self.unsettled();
                 self.oracle.violate("LIVENESS", || text);
             }
-            Phase::Healing(_) | Phase::Without(_) | Phase::Over => {}
+            Phase::Healing(_) | Phase::Resting(..) | Phase::Without(_) | Phase::Over => {}
         }
         self.after(LOOK_MS, Event::Look);
     }
@@ -39,6 +43,11 @@ impl World<'_> {
     fn patience(&self) -> u64 {
         let latency = self.scenario.log_latency.iter().max().copied().unwrap_or_default();
         20_000 + 8 * self.scenario.heals + 100 * (self.scenario.limits.view_timeout + latency)
+    }
+
+    fn rest(&self) -> u64 {
+        let latency = self.scenario.log_latency.iter().max().copied().unwrap_or_default();
+        20 * self.scenario.limits.status_interval + 5 * (latency + self.scenario.network.delay_max)
     }
 
     fn heal(&mut self) {

@@ -2,7 +2,7 @@
 
 use super::{Event, Liar, Node, World};
 use crate::{
-    actors::{Actor, Draft, Hands, Honest, Lie, Pen, Sent, To},
+    actors::{ANSWERS_MAX, Actor, Draft, Hands, Honest, Lie, Pen, Sent, To},
     disk::Contents,
     rng::Rng,
     scenario::Scenario,
@@ -150,7 +150,10 @@ impl World<'_> {
 
     /// A liar looks at the clock.
     pub(super) fn liar(&mut self, node: usize) {
-        self.with_liar(node, |actor, hands| actor.tick(hands));
+        self.with_liar(node, |actor, hands| {
+            hands.answers = ANSWERS_MAX;
+            actor.tick(hands);
+        });
         let wipe = self.nodes[node].liar.as_mut().is_some_and(|liar| std::mem::take(&mut liar.hands.wipe));
         if wipe {
             self.stop(node);

@@ -358,6 +358,7 @@ impl World<'_> {
             Message::Status(status) => [Some(&status.decided), status.checkpoint.as_ref()].into_iter().flatten().collect(),
             Message::FetchFlushes { .. } => return self.coverage.count("logs asked for"),
             Message::FetchBodies(_) => return self.coverage.count("batches asked for"),
+            Message::FetchPosition { .. } => return self.coverage.count("positions asked for"),
             Message::FetchChain(_) => return self.coverage.count("headers asked for"),
             Message::FetchPages(_) => return self.coverage.count("states asked for"),
             Message::FetchPage(_) => return self.coverage.count("pages asked for"),

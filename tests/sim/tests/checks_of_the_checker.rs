@@ -1,0 +1,70 @@
+//! A simulator that finds nothing may be blind. Here something must be found: known bugs that are brought back, and
+//! trusted logs that are broken.
+
+use quorate_sim::{Plan, Scenario, Violation, run};
+use quorate_smr::Mutant;
+
+/// The first of so many seeds that violates something, when the same run without the bug violates nothing.
+fn found(plan: Plan, seeds: u64) -> Option<(u64, Violation)> {
+    (0..seeds).find_map(|seed| {
+        let scenario = Scenario::new(plan, seed);
+        let violation = run(&scenario, false).violation?;
+        let without_bug = Scenario { mutant: None, ..scenario.clone() };
+        let sound = scenario.mutant.is_none() || run(&without_bug, false).violation.is_none();
+        sound.then_some((seed, violation))
+    })
+}
+
+fn finds(mutant: Mutant, seeds: u64) {
+    let plan = Plan::Mutant(mutant);
+    let Some((seed, violation)) = found(plan, seeds) else { panic!("{plan} was not found within {seeds} seeds") };
+    println!("{plan}: seed {seed}: {violation}");
+}
+
+#[test]
+fn smr_2_a_vote_after_view_change_is_found() {
+    finds(Mutant::VoteAfterViewChange, 20);
+}
+
+#[test]
+fn smr_9_a_stale_certificate_is_found() {
+    finds(Mutant::StaleCertificate, 20);
+}
+
+#[test]
+fn smr_9_mixed_counters_are_found() {
+    finds(Mutant::MixedCounters, 20);
+}
+
+#[test]
+fn smr_3_skipped_commits_are_found() {
+    finds(Mutant::SkippedCommits, 20);
+}
+
+#[test]
+fn smr_7_the_current_view_in_a_request_is_found() {
+    finds(Mutant::CurrentViewInRequest, 20);
+}
+
+#[test]
+fn smr_7_a_lone_view_change_is_found() {
+    finds(Mutant::LoneViewChange, 20);
+}
+
+#[test]
+fn smr_13_a_counter_from_disk_is_found() {
+    finds(Mutant::CounterFromDisk, 20);
+}
+
+/// The trusted log is what safety rests on: without it, agreement must be seen to break.
+#[test]
+fn a_cloned_trusted_log_breaks_agreement() {
+    let (seed, violation) = found(Plan::ClonedLog, 10).expect("clones do harm within 10 seeds");
+    assert_eq!(violation.name, "AGREEMENT", "seed {seed}: {violation}");
+}
+
+#[test]
+fn a_trusted_log_that_is_rolled_back_breaks_agreement() {
+    let (seed, violation) = found(Plan::RolledBackLog, 10).expect("rollbacks do harm within 10 seeds");
+    assert_eq!(violation.name, "AGREEMENT", "seed {seed}: {violation}");
+}
