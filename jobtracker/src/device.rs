@@ -6,8 +6,12 @@ use quorate_counter::{
     TrustedLog, helper::Remote,
 };
 use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, sign::SecretKey};
-use quorate_smr::Input;
+use quorate_smr::{
+    Input, Record,
+    message::{Flush, Statement},
+};
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -44,8 +48,20 @@ pub(crate) struct Device {
     pub(crate) kind: &'static str,
     /// Where it stood when it was opened.
     pub(crate) place: (EpochRecord, Head),
-    /// Whether it takes so long that nobody should wait for it.
-    slow: bool,
+    /// The file that it keeps its place in, when it is in this process: it does not take long then.
+    file: Option<PathBuf>,
+}
+
+fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
+    match kept {
+        Record::Flush(flush) if (flush.replica, flush.epoch) == (record.replica, record.epoch) => Some(flush),
+        Record::Flush(_)
+        | Record::Own(_)
+        | Record::Body(_)
+        | Record::Learned(_)
+        | Record::Resumed(_)
+        | Record::Renewed(..) => None,
+    }
 }
 
 impl Device {
@@ -61,42 +77,67 @@ impl Device {
             Some(socket) => Box::new(Remote::connect(socket, HELPER_TIMEOUT)?),
             None => {
                 let path = directory.join(FILE_NAME);
-                // The store syncs what is attested before it is, so a machine's crash costs an epoch and no safety.
+                // The store syncs what is attested before it is: after a crash of the machine the log catches up.
                 let durability = Durability::Process;
                 Box::new(Software::open_with(&path, key.clone(), cluster.id(), replica, durability)?)
             }
         };
-        Self::check(log, cluster, replica, helper.is_some())
+        let file = helper.is_none().then(|| directory.join(FILE_NAME));
+        Self::check(log, cluster, replica, file)
     }
 
     fn check(
         mut log: Box<dyn TrustedLog>,
         cluster: &Cluster,
         replica: ReplicaId,
-        slow: bool,
+        file: Option<PathBuf>,
     ) -> Result<Self, LogError> {
         let record = log.record().clone();
         let expected = genesis(cluster).into_iter().find(|expected| expected.replica == replica);
         if expected.is_none_or(|expected| EpochRecord { epoch: record.epoch, ..expected } != record) {
             return Err(LogError::Foreign { replica });
         }
-        let kind = if slow { "software, in a helper process" } else { "software" };
+        let kind = if file.is_some() { "software" } else { "software, in a helper process" };
         let head = log.append(&[])?.head;
-        Ok(Self { log, kind, place: (record, head), slow })
+        Ok(Self { log, kind, place: (record, head), file })
+    }
+
+    /// Gives a log that a crash of the machine put back what it had attested before, as the replica's own records have
+    /// it. Its certificates decide what that is, so nothing can come of it that was not there; what does not fit is
+    /// left to the agreement, which gives the epoch up.
+    ///
+    /// Without this, a power cut at all replicas at once would leave none of them an epoch that counts.
+    pub(crate) fn catch_up(&mut self, records: &[Record]) -> Result<(), LogError> {
+        let record = self.place.0.clone();
+        for flush in records.iter().filter_map(|kept| own_flush(kept, &record)) {
+            let head = self.place.1;
+            let Some(there) = head.position.0.checked_sub(flush.after.0) else { break };
+            let missing = flush.statements.iter().skip(usize::try_from(there).unwrap_or(usize::MAX));
+            let missing: Vec<Digest> = missing.map(Statement::digest).collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let caught_up = record.extend(head, missing.iter().copied());
+            if record.verify(caught_up, &flush.certificate).is_err() {
+                break;
+            }
+            self.place.1 = self.log.append(&missing)?.head;
+        }
+        Ok(())
     }
 
     /// Makes it ready for work. `tell` hears of what takes long, on another thread.
     pub(crate) fn start(self, tell: Box<dyn FnMut(Completion) + Send>) -> Result<Clerk, LogError> {
-        if self.slow {
-            return Ok(Clerk::Desk(Desk::start(self.log, tell).map_err(LogError::Thread)?));
-        }
-        Ok(Clerk::Here(self.log))
+        Ok(match self.file {
+            Some(file) => Clerk::Here { log: self.log, file },
+            None => Clerk::Desk(Desk::start(self.log, tell).map_err(LogError::Thread)?),
+        })
     }
 }
 
 /// Whoever does the log's work: the caller itself, when that is quicker than telling somebody.
 pub(crate) enum Clerk {
-    Here(Box<dyn TrustedLog>),
+    Here { log: Box<dyn TrustedLog>, file: PathBuf },
     Desk(Desk),
 }
 
@@ -104,7 +145,7 @@ impl Clerk {
     /// Has digests attested. The result comes back at once, or later as a [`Completion`].
     pub(crate) fn attest(&mut self, digests: Vec<Digest>) -> Result<Option<Input>, LogError> {
         match self {
-            Clerk::Here(log) => Ok(Some(Input::Attested(log.append(&digests)?))),
+            Clerk::Here { log, .. } => Ok(Some(Input::Attested(log.append(&digests)?))),
             Clerk::Desk(desk) => desk.submit(digests).map(|()| None).map_err(refused),
         }
     }
@@ -112,12 +153,24 @@ impl Clerk {
     /// Begins an epoch.
     pub(crate) fn renew(&mut self, epoch: Epoch) -> Result<Option<Input>, LogError> {
         match self {
-            Clerk::Here(log) => {
+            Clerk::Here { log, .. } => {
                 log.renew(epoch)?;
                 let Attestation { certificate, .. } = log.append(&[])?;
                 Ok(Some(Input::Renewed(log.record().clone(), certificate)))
             }
             Clerk::Desk(desk) => desk.renew(epoch).map(|()| None).map_err(refused),
+        }
+    }
+
+    /// Brings the log's place onto the disk, before the records go by which it could catch up.
+    pub(crate) fn sync(&self) -> Result<(), LogError> {
+        match self {
+            Clerk::Here { file, .. } => {
+                let synced = File::open(file).and_then(|file| file.sync_data());
+                synced.map_err(|error| LogError::Device(DeviceError::Storage(error)))
+            }
+            // A helper sees to it itself.
+            Clerk::Desk(_) => Ok(()),
         }
     }
 }
@@ -139,6 +192,7 @@ pub(crate) fn completed(completion: Completion) -> Result<Input, LogError> {
 mod tests {
     use super::*;
     use crate::testing::{REPLICA, cluster_of, replica_key};
+    use quorate_smr::{History, Seq, View};
     use tempfile::TempDir;
 
     fn cluster() -> Cluster {
@@ -166,6 +220,40 @@ mod tests {
             panic!("at once")
         };
         assert_eq!(renewed, EpochRecord { epoch: Epoch(4), ..record });
+    }
+
+    #[test]
+    fn a_log_that_was_put_back_catches_up_with_what_it_attested_and_with_nothing_else() {
+        let directory = TempDir::new().expect("a directory");
+        let device = open(&cluster(), &directory).expect("new");
+        let (record, genesis) = device.place.clone();
+        let old = std::fs::read(directory.path().join(FILE_NAME)).expect("read");
+        let mut clerk = device.start(Box::new(|_| ())).expect("started");
+        let mut flushes = Vec::new();
+        for number in 0..4u64 {
+            let history = History { seq: Seq(number), digest: Digest::of(b"history") };
+            let statements = vec![Statement::Commit { view: View(0), upto: history }; 2];
+            let digests = statements.iter().map(Statement::digest).collect();
+            let Ok(Some(Input::Attested(attestation))) = clerk.attest(digests) else { panic!("at once") };
+            let after = quorate_counter::Position(2 * number);
+            let (replica, epoch, certificate) = (REPLICA, record.epoch, attestation.certificate);
+            flushes.push(Flush { replica, epoch, after, statements, certificate });
+        }
+        drop(clerk);
+        let put_back = |flushes: &[Flush]| {
+            std::fs::write(directory.path().join(FILE_NAME), &old).expect("written");
+            let mut device = open(&cluster(), &directory).expect("opens");
+            assert_eq!(device.place.1, genesis);
+            let records: Vec<_> = flushes.iter().cloned().map(|flush| Record::Flush(flush.into())).collect();
+            device.catch_up(&records).expect("caught up");
+            device.place.1.position.0
+        };
+        assert_eq!(put_back(&flushes), 8);
+        assert_eq!(put_back(&flushes[1..]), 0, "there is a gap");
+        let forged = Flush { certificate: flushes[0].certificate.clone(), ..flushes[2].clone() };
+        assert_eq!(put_back(&[flushes[0].clone(), flushes[1].clone(), forged]), 4);
+        let foreign = Flush { replica: ReplicaId::new(1), ..flushes[0].clone() };
+        assert_eq!(put_back(&[foreign]), 0);
     }
 
     #[test]

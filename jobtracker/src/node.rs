@@ -288,7 +288,10 @@ impl Node {
                 self.histories.note(history, |seq| self.core.history_at(seq));
                 self.executed.send_replace(history.seq.0);
             }
-            Action::Compact(compaction) => self.store.compact(&compaction)?,
+            Action::Compact(compaction) => {
+                self.clerk.sync()?;
+                self.store.compact(&compaction)?;
+            }
             Action::Renew(epoch) => self.renew(epoch)?,
             Action::Accuse(fault) => report::warn(&fault),
         }

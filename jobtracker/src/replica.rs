@@ -230,8 +230,12 @@ async fn open(options: &Options) -> Result<(Store, Kept, Device), StartError> {
         Err(StoreError::Damaged { path, place: Place::Structure, what: "the store cannot make sense of it".to_owned() })
     });
     let (store, kept) = opened?;
-    let open_device = move || Device::open(&cluster, replica, &key, &directory, helper.as_ref());
-    let device = tokio::task::spawn_blocking(open_device).await.map_err(|_| StartError::NotExecutable)??;
+    let open_device = move || {
+        let mut device = Device::open(&cluster, replica, &key, &directory, helper.as_ref())?;
+        device.catch_up(&kept.records)?;
+        Ok::<_, LogError>((kept, device))
+    };
+    let (kept, device) = tokio::task::spawn_blocking(open_device).await.map_err(|_| StartError::NotExecutable)??;
     Ok((store, kept, device))
 }
 

@@ -128,6 +128,14 @@ impl Service {
         answer.map_err(unavailable)
     }
 
+    /// Compares with what an asker has seen, so that nobody reads an older state than before.
+    async fn caught_up(&self, seen: Option<History>) -> Result<Judgement, Status> {
+        match self.order.judge(seen).await {
+            Judgement::Ahead => Err(Status::unavailable("this replica has not executed yet what the asker has seen")),
+            judgement @ (Judgement::Confirmed(_) | Judgement::Unknown | Judgement::Forked { .. }) => Ok(judgement),
+        }
+    }
+
     /// The refusal for whoever has seen another history.
     fn forked(&self, judgement: Judgement, seen: Option<History>) -> Option<Answer> {
         let (Judgement::Forked { here }, Some(seen)) = (judgement, seen) else { return None };
@@ -200,10 +208,7 @@ impl JobTracker for Service {
         let question: Question = canonical::decode(&bytes, QUESTION_BYTES_MAX)
             .map_err(|error| Status::invalid_argument(format!("the question is refused: {error}")))?;
         let seen = read_seen(&seen_bytes)?;
-        let judgement = self.order.judge(seen).await;
-        if judgement == Judgement::Ahead {
-            return Err(Status::unavailable("this replica has not executed yet what the asker has seen"));
-        }
+        let judgement = self.caught_up(seen).await?;
         // Taken before the state is read, which may be of a later one.
         let history = self.order.history();
         let answer = match self.forked(judgement, seen) {
@@ -219,6 +224,7 @@ impl JobTracker for Service {
     ) -> Result<Response<Self::FollowDirectivesStream>, Status> {
         let FollowDirectives { tracker, incarnation, from, seen, .. } =
             self.door.admit_follower(&request.into_inner().signed)?;
+        self.caught_up(seen).await?;
         let life = self.streams.open(tracker, incarnation);
         self.follow(Topic::Directives { tracker, incarnation }, from, seen, Some(life))
     }
@@ -228,7 +234,9 @@ impl JobTracker for Service {
         request: Request<wire::VerdictsRequest>,
     ) -> Result<Response<Self::FollowVerdictsStream>, Status> {
         let wire::VerdictsRequest { job, from, seen } = request.into_inner();
-        self.follow(Topic::Verdicts { job: JobId::new(job) }, from, read_seen(&seen)?, None)
+        let seen = read_seen(&seen)?;
+        self.caught_up(seen).await?;
+        self.follow(Topic::Verdicts { job: JobId::new(job) }, from, seen, None)
     }
 }
 

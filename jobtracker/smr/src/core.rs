@@ -99,7 +99,7 @@ pub struct Core<M> {
     /// Those that are on disk.
     kept_bodies: BTreeSet<Digest>,
     /// Batches of headers that are known, and that are not here.
-    missing: BTreeSet<Digest>,
+    missing: BTreeMap<Digest, Seq>,
     stash: VecDeque<Arc<Body>>,
     pending: Pending,
     /// How many statements of the own queue the trusted log is busy with.
@@ -224,7 +224,7 @@ impl<M: StateMachine> Core<M> {
             ledger,
             bodies: BTreeMap::new(),
             kept_bodies: BTreeSet::new(),
-            missing: BTreeSet::new(),
+            missing: BTreeMap::new(),
             stash: VecDeque::new(),
             pending: Pending::default(),
             attesting: None,
@@ -411,21 +411,24 @@ impl<M: StateMachine> Core<M> {
     }
 
     /// A header has become known: its batch is wanted.
-    fn want_body(&mut self, batch: Digest, out: &mut Vec<Action>) {
+    fn want_body(&mut self, header: &Header, out: &mut Vec<Action>) {
+        let batch = header.batch;
         if let Some(body) = self.bodies.get(&batch).cloned() {
             // An equal batch was ordered before, and may be off the disk by now.
             return self.keep_body(body, out);
         }
         match self.stash.iter().position(|body| body.digest == batch).and_then(|at| self.stash.remove(at)) {
             Some(body) => self.keep_body(body, out),
+            // What is executed needs it no more.
+            None if header.seq <= self.executed.seq => {}
             None => {
-                self.missing.insert(batch);
+                self.missing.insert(batch, header.seq);
             }
         }
     }
 
     fn take_missing(&mut self, body: Arc<Body>, out: &mut Vec<Action>) {
-        if self.missing.contains(&body.digest) {
+        if self.missing.contains_key(&body.digest) {
             self.keep_body(body, out);
         }
     }

@@ -205,7 +205,8 @@ impl<T: PartialEq + Send + 'static> Merge<T> {
     async fn next(&mut self) -> Result<(u64, T), ClientError> {
         loop {
             if let Some(item) = self.agreed() {
-                return Ok(item);
+                // Whatever showed the fork, nothing is believed after it.
+                return self.shared.memory.fork().map_or(Ok(item), Err);
             }
             match self.steps.next().await {
                 Some((follower, Ok(item))) => {

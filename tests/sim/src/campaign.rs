@@ -37,7 +37,13 @@ impl Summary {
 }
 
 /// Runs the seeds from `from` on, on so many threads. `progress` hears of each failure.
-pub fn campaign(plan: Plan, from: u64, seeds: u64, jobs: usize, progress: &(dyn Fn(u64, &Violation) + Sync)) -> Summary {
+pub fn campaign(
+    plan: Plan,
+    from: u64,
+    seeds: u64,
+    jobs: usize,
+    progress: &(dyn Fn(u64, &Violation) + Sync),
+) -> Summary {
     let next = AtomicU64::new(from);
     let enough = AtomicBool::new(false);
     let summary = Mutex::new(Summary::default());

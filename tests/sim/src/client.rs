@@ -41,7 +41,15 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(index: usize, workload: &Workload) -> Self {
         let number = if workload.shared_identity { 0 } else { index as u32 };
-        Self { number, session: index as u64 + 1, sequence: 0, left: workload.requests, plan: 0, flight: None, past: Vec::new() }
+        Self {
+            number,
+            session: index as u64 + 1,
+            sequence: 0,
+            left: workload.requests,
+            plan: 0,
+            flight: None,
+            past: Vec::new(),
+        }
     }
 
     /// Whether it has got all that it wanted.
@@ -87,7 +95,13 @@ impl Client {
     }
 
     /// A replica answers. Gives the flight and the outcome that `quorum` replicas agree on.
-    pub(crate) fn hear(&mut self, from: usize, id: RequestId, outcome: Outcome, quorum: usize) -> Option<(Flight, Outcome)> {
+    pub(crate) fn hear(
+        &mut self,
+        from: usize,
+        id: RequestId,
+        outcome: Outcome,
+        quorum: usize,
+    ) -> Option<(Flight, Outcome)> {
         let flight = self.flight.as_mut().filter(|flight| flight.id == id)?;
         if outcome == Outcome::Busy {
             return None;

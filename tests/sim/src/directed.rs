@@ -73,7 +73,7 @@ fn liar(scenario: &mut Scenario, node: usize, lie: Lie) {
 /// Replicas 0 and 1 do not hear each other; replica 2 leaves for the view of 1 and still votes in that of 0.
 fn vote_after_view_change(scenario: &mut Scenario, rng: &mut Rng) {
     liar(scenario, 2, Lie::LeaveAndVote);
-    part(scenario, 0b001, 0b010, 0, 400 + rng.below(600));
+    part(scenario, 0b001, 0b010, 0, 600 + rng.below(600));
 }
 
 /// View 1 commits without replica 0; then replica 1 is cut off, and view 3 is replica 0's.

@@ -107,11 +107,8 @@ impl StateMachine for Machine {
 
     fn apply(&mut self, now: OrderedTime, id: &RequestId, request: &[u8]) -> Vec<u8> {
         self.append(&(now, id, request));
-        let again = self
-            .state
-            .executed
-            .insert((id.client, id.session), id.sequence)
-            .is_some_and(|last| last >= id.sequence);
+        let again =
+            self.state.executed.insert((id.client, id.session), id.sequence).is_some_and(|last| last >= id.sequence);
         match canonical::decode::<Request>(request, request.len()).map(|request| request.operation) {
             Ok(Operation::Alarm(ms)) => {
                 self.state.alarms.insert((now.after(ms), *id));
@@ -144,8 +141,7 @@ impl StateMachine for Machine {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
-        self.state =
-            canonical::decode(snapshot, snapshot.len()).map_err(|cause| Unreadable(cause.to_string()))?;
+        self.state = canonical::decode(snapshot, snapshot.len()).map_err(|cause| Unreadable(cause.to_string()))?;
         self.observer.borrow_mut().push(Observation::Restored);
         Ok(())
     }

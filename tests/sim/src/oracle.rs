@@ -90,9 +90,7 @@ impl Oracle {
         self.history(node, history);
         let (first, by) = *self.roots.entry(history.seq).or_insert((root, node));
         if first != root {
-            self.violate("CHECKPOINT", || {
-                format!("replicas {by} and {node} claim different roots at {}", history.seq)
-            });
+            self.violate("CHECKPOINT", || format!("replicas {by} and {node} claim different roots at {}", history.seq));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Replicas that are started wrongly, or whose disk is in trouble: a clear error, and the others go on.
 
 use crate::{disk_full::SmallDisk, under_test};
-use quorate_protocol::file::Path;
+use quorate_protocol::file::{File, Manifest, Path};
 use quorate_tests::{Processes, processes::run};
 use std::{fs, path::PathBuf, process::Command};
 
@@ -18,6 +18,10 @@ async fn fails(command: Command, says: &str) {
     let output = run(command).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains(says) && !text.contains("panicked"), "{says:?}: {text}");
+}
+
+fn long_path(folder: u32, file: u32) -> Path {
+    Path::parse(&format!("/{}/{folder}/{file}", "x".repeat(900))).expect("a path")
 }
 
 async fn works_on(cluster: &Processes) {
@@ -41,7 +45,9 @@ async fn a_wrong_key_number_folder_or_configuration_is_explained_and_disturbs_no
     fails(start("7", &configuration, "replica-2.key", "x"), "replica-7").await;
     fails(start("2", &even, "replica-2.key", "x"), "needs 5 replicas").await;
     fails(start("2", &other, "replica-2.key", "replica-2"), "another cluster").await;
-    fails(start("2", &configuration, "replica-2.key", "replica-1"), "another replica").await;
+    fails(start("2", &configuration, "replica-2.key", "replica-1"), "is open in another process").await;
+    let neighbour = cluster.folder().join("replica-1.toml");
+    fails(start("1", &neighbour, "replica-1.key", "replica-2"), "belongs to another replica").await;
     fails(start("2", &configuration, "no-such.key", "x"), "no-such.key").await;
     works_on(&cluster).await;
     cluster.start_member("replica-2");
@@ -81,9 +87,11 @@ async fn a_replica_with_a_full_disk_ends_with_a_clear_error_and_the_others_go_on
     let file = fs::File::create(&filler).expect("a file");
     let full = std::io::copy(&mut std::io::repeat(0), &mut &file).expect_err("the disk fills up");
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-    // Whatever is ordered now is to be kept by everybody.
-    for number in 0..200 {
-        cluster.put(&[7; 1000], &format!("/many/{number}")).await;
+    // Whatever is ordered now is to be kept by everybody: more than the small disk holds.
+    for number in 0..60 {
+        let files = (0..400)
+            .map(|file| (long_path(number, file), File { manifest: Manifest::default(), placements: Vec::new() }));
+        cluster.client().create_files(files.collect()).await.expect("two of three have room");
     }
     let status = cluster.ends_by_itself("replica-1").await;
     assert!(!status.success());

@@ -6,6 +6,7 @@ mod crashes;
 mod disk_full;
 mod embedded;
 mod failures;
+mod forks;
 mod garbage;
 mod liars;
 mod lying_replicas;

@@ -14,7 +14,7 @@ use quorate_protocol::{
 };
 use quorate_smr::{
     Action, Config, Core, Input, Keys, Limits, Outcome, Payload, Rejection, RequestId, StateMachine, Unreadable,
-    Verifier,
+    Verifier, View,
     message::{OwnMessage, Signature, WireMessage},
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -84,6 +84,8 @@ pub(crate) enum Failure {
     Client(#[from] Wrong),
     #[error("the cores did what they do only when something is wrong: {0}")]
     Trouble(String),
+    #[error("the replicas moved to view {0}, although their primary works")]
+    View(View),
     #[error("nothing is left to do, and clients wait")]
     Stuck,
 }
@@ -245,6 +247,10 @@ impl World {
     fn round(&mut self) -> Result<(), Failure> {
         self.clock = Instant::now();
         (0..self.replicas.len()).try_for_each(|replica| self.turn(replica))?;
+        let view = self.replicas.iter().map(|replica| replica.core.view()).max().unwrap_or_default();
+        if view != View(0) {
+            return Err(Failure::View(view));
+        }
         if self.clock - self.progress < PATIENCE { Ok(()) } else { Err(Failure::Stuck) }
     }
 

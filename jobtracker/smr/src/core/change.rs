@@ -185,9 +185,7 @@ impl<M: StateMachine> Core<M> {
                 Path::Contradiction => continue,
             };
             if headers.last().is_some_and(|(last, _)| self.sound_upto(&headers, None) != *last) {
-                self.missing.extend(
-                    headers.iter().map(|(_, header)| header.batch).filter(|batch| !self.bodies.contains_key(batch)),
-                );
+                headers.iter().for_each(|(_, header)| self.want_body(header, out));
                 continue;
             }
             // [SMR-14] By the epochs that count where the view starts.

@@ -95,7 +95,7 @@ impl<M: StateMachine> Core<M> {
         // What is proposed here is linked only when it is attested.
         known.extend(self.ledger.own.queue.iter().filter_map(Statement::proposed_batch));
         self.bodies.retain(|digest, _| known.contains(digest));
-        self.missing.retain(|digest| known.contains(digest));
+        self.missing.retain(|digest, _| known.contains(digest));
     }
 
     pub(super) fn compact(&mut self, seq: Seq, out: &mut Vec<Action>) {

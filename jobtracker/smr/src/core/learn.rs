@@ -73,11 +73,15 @@ impl<M: StateMachine> Core<M> {
     }
 
     fn ask_for_missing(&mut self, out: &mut Vec<Action>) {
-        self.missing.retain(|batch| !self.bodies.contains_key(batch));
+        let (bodies, executed) = (&self.bodies, self.executed.seq);
+        self.missing.retain(|batch, seq| *seq > executed && !bodies.contains_key(batch));
         if !self.missing.is_empty()
             && let Some(replica) = self.somebody()
         {
-            let digests = self.missing.iter().take(FETCH_MAX).copied().collect();
+            // The first in the order first: what nobody has must not keep the others waiting.
+            let mut missing: Vec<(Seq, Digest)> = self.missing.iter().map(|(batch, seq)| (*seq, *batch)).collect();
+            missing.sort_unstable();
+            let digests = missing.into_iter().take(FETCH_MAX).map(|(_, batch)| batch).collect();
             out.push(Action::Send(replica, Message::FetchBodies(digests)));
         }
         let ahead = self.peers.values().filter_map(|peer| peer.decided.back()).filter_map(|s| s.claim.history());
@@ -472,7 +476,7 @@ impl<M: StateMachine> Core<M> {
             let before = self.ledger.committed.digest;
             self.ledger.links.insert(history.digest, crate::ledger::Link { header: header.clone(), before });
             self.commit_one(*history, header);
-            self.want_body(header.batch, out);
+            self.want_body(header, out);
         }
         self.timers.progress = self.now;
     }
@@ -496,7 +500,7 @@ impl<M: StateMachine> Core<M> {
                 let mut before = self.ledger.committed.digest;
                 for (at, header) in chain.iter().take(at + 1) {
                     self.ledger.links.insert(at.digest, crate::ledger::Link { header: header.clone(), before });
-                    self.want_body(header.batch, out);
+                    self.want_body(header, out);
                     before = at.digest;
                 }
                 any = true;

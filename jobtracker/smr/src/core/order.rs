@@ -116,7 +116,7 @@ impl<M: StateMachine> Core<M> {
         let Some(link) = self.ledger.links.get(&digest) else { return false };
         let header = link.header.clone();
         let Some(body) = self.bodies.get(&header.batch).cloned() else {
-            self.missing.insert(header.batch);
+            self.missing.insert(header.batch, seq);
             return false;
         };
         let history = History { seq, digest };

@@ -181,7 +181,7 @@ impl<M: StateMachine> Core<M> {
         log.prepared.insert(history.seq, history.digest);
         log.vote(speaker.0, speaker.1, history.seq);
         self.ledger.links.insert(history.digest, Link { header: header.clone(), before });
-        self.want_body(header.batch, out);
+        self.want_body(header, out);
         Reading::Done
     }
 
@@ -277,8 +277,8 @@ impl<M: StateMachine> Core<M> {
         let mut log = ViewLog::new(start);
         log.vote(replica, epoch, start.seq);
         self.ledger.views.insert(view, log);
-        for (_, header) in headers {
-            self.want_body(header.batch, out);
+        for (_, header) in &headers {
+            self.want_body(header, out);
         }
         self.entered_view(view);
         Reading::Done

@@ -111,7 +111,7 @@ impl<M: StateMachine> Core<M> {
                 let mut learned: Vec<(History, _)> = Vec::new();
                 for header in headers {
                     if header.seq != at.seq.next() {
-                        return Err(damaged("learned batches do not follow the committed ones"));
+                        return Err(damaged(format!("learned batches do not follow the committed ones: {:?} after {:?}", header.seq, at)));
                     }
                     at = header.follow(at);
                     learned.push((at, header));

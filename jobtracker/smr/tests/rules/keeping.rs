@@ -360,8 +360,10 @@ fn smr_17_view_changes_of_one_replica() {
         // It leaves many views, and then names its first VIEW-CHANGE for the last one of them.
         let mut lie: Vec<Statement> = (1..left).map(|target| view_change(target, &[0, 1, 2])).collect();
         lie.push(view_change(19, &[0, 1, 2]));
-        let change = |number: u32, position: u64| {
-            Change { replica: replica(number), epoch: Epoch(0), position: Position(position) }
+        let change = |number: u32, position: u64| Change {
+            replica: replica(number),
+            epoch: Epoch(0),
+            position: Position(position),
         };
         let changes = vec![change(1, 1), change(0, 1)];
         lie.push(Statement::NewView { view: View(19), changes, start: empty() });
@@ -382,9 +384,7 @@ fn smr_17_timeouts_double_up_to_64_times() {
     world.ask(1, 1, "work");
     let (mut left, mut known) = (vec![world.now], 0);
     while left.len() < 11 {
-        let leaves = |action: &&Action| {
-            matches!(action, Action::Persist(Record::Own(Statement::ViewChange { .. })))
-        };
+        let leaves = |action: &&Action| matches!(action, Action::Persist(Record::Own(Statement::ViewChange { .. })));
         let said = world.node(2).done.iter().filter(leaves).count();
         if said > known {
             left.push(world.now);

@@ -6,6 +6,7 @@ mod checkpoints;
 mod clients;
 mod fixture;
 mod keeping;
+mod properties;
 mod reading;
 mod recovery;
 mod time;

@@ -151,11 +151,6 @@ fn smr_1_two_heads_at_one_position_prove_a_forked_log() {
 }
 
 #[test]
-fn smr_1_a_fork_is_proven_even_if_it_ends_elsewhere_than_what_was_read() {
-    is_caught(3, 2);
-}
-
-#[test]
 fn smr_6_what_a_statement_depends_on_is_waited_for() {
     let mut world = World::new(3);
     // The backup's COMMIT comes before the PREPARE that it is for.

@@ -2,12 +2,12 @@
 
 use crate::{
     fixture::{replica, small},
-    world::{Disk, World, commit, empty, signed},
+    world::{Disk, World, commit, empty, signed, view_change},
 };
 use quorate_counter::{Epoch, Head, Position, TrustedLog};
 use quorate_protocol::digest::Digest;
 use quorate_smr::{
-    Action, Limits, Payload, Record, RestoreError, View,
+    Action, History, Limits, Payload, Record, RestoreError, View,
     message::{Claim, Message, Signed, Standing, Statement},
 };
 use std::collections::{BTreeSet, VecDeque};
@@ -213,17 +213,29 @@ fn smr_12_a_replica_that_starts_alone_says_nothing_until_f_others_were_heard() {
     assert!(world.statements(2).len() > said && world.is_peaceful());
 }
 
-fn position_claim(by: u32, position: u64, upto: quorate_smr::History) -> Signed {
+fn position_claim(by: u32, position: u64, upto: History) -> Signed {
     let head = Head { position: Position(position), chain: Digest::of(b"somewhere") };
     let standing = Standing { left: View(0), entered: Some(View(0)), upto, fresh: false };
     signed(by, Claim::Position { of: replica(3), epoch: Epoch(0), head, standing })
 }
 
+/// Five replicas, of which 4 cannot read on in the log of 3: its first part is lost.
+fn world_with_a_stuck_log() -> World {
+    let mut world = World::new(5);
+    world.crash(3);
+    let parts = [1, 2].map(|target| world.lie(3, vec![view_change(target, &[0, 1, 2])], Vec::new()));
+    let [_, rest] = parts;
+    world.inject(3, 4, rest);
+    world.run(4);
+    assert_eq!(world.position(4, 3), 0);
+    world
+}
+
 #[test]
 fn smr_12_a_log_is_resumed_where_f_plus_1_say_alike_what_it_shows() {
-    let mut world = World::new(5);
-    let other = quorate_smr::History { digest: Digest::of(b"other"), ..empty() };
+    let other = History { digest: Digest::of(b"other"), ..empty() };
     let claim = |by: u32, position: u64, upto| Message::Claim(Box::new(position_claim(by, position, upto)));
+    let mut world = world_with_a_stuck_log();
     world.inject(0, 4, claim(0, 1_000, empty()));
     world.inject(1, 4, claim(1, 1_000, empty()));
     world.inject(0, 4, claim(0, 1_000, empty()));
@@ -235,6 +247,16 @@ fn smr_12_a_log_is_resumed_where_f_plus_1_say_alike_what_it_shows() {
     assert_eq!(world.position(4, 3), 1_000);
     let resumed = world.node(4).done.iter().filter(|done| matches!(done, Action::Persist(Record::Resumed(_))));
     assert_eq!(resumed.count(), 1);
+}
+
+#[test]
+fn smr_12_a_log_that_can_be_read_is_not_resumed() {
+    let mut world = World::new(5);
+    for by in [0, 1, 2] {
+        world.inject(by, 4, Message::Claim(Box::new(position_claim(by, 1_000, empty()))));
+    }
+    world.run(4);
+    assert_eq!(world.position(4, 3), 0);
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<u32>,
     /// All that was sent, after the filter.
     pub(crate) sent: Vec<(ReplicaId, ReplicaId, WireMessage)>,
+    verifier: Verifier,
 }
 
 /// A claim, signed as its replica does.
@@ -78,6 +79,7 @@ impl World {
     }
 
     pub(crate) fn with(replicas: u32, limits: Limits) -> Self {
+        let verifier = Verifier::new(&config(0, replicas, limits.clone()));
         let mut world = Self {
             limits,
             now: 10_000,
@@ -86,6 +88,7 @@ impl World {
             filter: Box::new(|_, _, message| Some(message)),
             cut: BTreeSet::new(),
             sent: Vec::new(),
+            verifier,
         };
         for number in 0..replicas {
             let device = device(number);
@@ -105,8 +108,8 @@ impl World {
     pub(crate) fn replicas(&self) -> u32 {
         self.nodes.len() as u32
     }
-    pub(crate) fn verifier(&self) -> Verifier {
-        Verifier::new(&config(0, self.replicas(), self.limits.clone()))
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
     pub(crate) fn node(&self, number: u32) -> &Node {
         &self.nodes[number as usize]
@@ -221,12 +224,16 @@ impl World {
     }
 
     pub(crate) fn deliver(&mut self) {
-        let verifier = self.verifier();
         while let Some((from, to, message)) = self.wire.pop_front() {
-            let up = self.nodes.get(to.number() as usize).is_some_and(|node| node.up);
-            if let (true, Ok(verified)) = (up, verifier.verify(message)) {
-                self.step(to.number(), Input::Message(from, verified));
-            }
+            self.hand_over(from, to, message);
+        }
+    }
+
+    /// A message has arrived.
+    pub(crate) fn hand_over(&mut self, from: ReplicaId, to: ReplicaId, message: WireMessage) {
+        let up = self.nodes.get(to.number() as usize).is_some_and(|node| node.up);
+        if let (true, Ok(verified)) = (up, self.verifier.verify(message)) {
+            self.step(to.number(), Input::Message(from, verified));
         }
     }
 

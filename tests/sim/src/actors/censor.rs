@@ -26,7 +26,13 @@ impl Actor for Censor {
         true
     }
 
-    fn hear(&mut self, hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        hands: &mut Hands,
+        _brain: usize,
+        _from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         if let Message::Forward(batch) = message
             && hands.is_primary()
             && batch.requests.iter().filter_map(|request| identify(request)).any(|id| hated(&id))

@@ -9,7 +9,13 @@ use quorate_smr::message::{Message, Statement, WireMessage};
 pub(crate) struct Deaf;
 
 impl Actor for Deaf {
-    fn hear(&mut self, hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        hands: &mut Hands,
+        _brain: usize,
+        _from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         let begins = |statement: &Statement| matches!(statement, Statement::NewView { .. });
         match message {
             Message::Flush(flush, _) if flush.statements.iter().any(begins) => {

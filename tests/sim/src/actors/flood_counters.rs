@@ -19,7 +19,8 @@ impl FloodCounters {
         let statements = vec![Statement::Commit { view: View(u64::MAX), upto: hands.fiction(hands.executed.seq) }];
         let epoch = Epoch(hands.rng.below(3));
         let certificate = Certificate(vec![0; 32]);
-        hands.send(None, Message::Flush(Arc::new(Flush { replica, epoch, after, statements, certificate }), Vec::new()));
+        hands
+            .send(None, Message::Flush(Arc::new(Flush { replica, epoch, after, statements, certificate }), Vec::new()));
     }
 
     fn claim(hands: &mut Hands) {

@@ -41,7 +41,13 @@ impl ForgeCertificate {
 }
 
 impl Actor for ForgeCertificate {
-    fn hear(&mut self, hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        hands: &mut Hands,
+        _brain: usize,
+        _from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         match message {
             Message::Flush(flush, _) if hands.rng.chance(100) => Self::forge_others(hands, flush),
             Message::Claim(signed) if hands.rng.chance(100) => {

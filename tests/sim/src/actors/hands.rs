@@ -7,7 +7,11 @@ use crate::{
     rng::Rng,
 };
 use quorate_counter::{Epoch, Position};
-use quorate_protocol::{canonical, digest::Digest, ids::{OrderedTime, ReplicaId}};
+use quorate_protocol::{
+    canonical,
+    digest::Digest,
+    ids::{OrderedTime, ReplicaId},
+};
 use quorate_smr::{
     History, Keys, Seq, View,
     message::{Batch, Claim, Flush, Message, Signed, Statement, WireMessage},

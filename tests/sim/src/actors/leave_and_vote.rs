@@ -1,4 +1,4 @@
-//! Leaves a view as soon as somebody wants to, and goes on to vote in it: a batch that is committed with such a vote is
+//! Leaves a view as soon as somebody wants to, and only then votes in it: a batch that is committed with such a vote is
 //! lost in the next view, which it told nothing of it [SMR-2]. It votes there too, and passes nothing on between the two.
 
 use crate::actors::{Actor, Draft, Hands, To};
@@ -42,11 +42,19 @@ impl LeaveAndVote {
         (self.left, self.entered, self.late) = (wanted, None, 0);
         hands.send(None, Message::Claim(Box::new(own)));
         hands.publish(0, vec![Statement::ViewChange { target: wanted, requests }], Vec::new());
+        let view = hands.view;
+        if let Some(tip) = hands.tip(view).filter(|tip| view < wanted && tip.seq > hands.executed.seq)
+            && view.primary(hands.replicas) != hands.me
+        {
+            self.late += 1;
+            hands.lied();
+            hands.publish(0, vec![Statement::Commit { view, upto: tip }], Vec::new());
+        }
     }
 
     /// Votes in the view that it left for, once it has voted in the one before for long enough.
     fn enter(&mut self, hands: &mut Hands) {
-        let Some(tip) = hands.tip(self.left).filter(|_| self.left > View(0) && self.late > 2) else { return };
+        let Some(tip) = hands.tip(self.left).filter(|_| self.left > View(0) && self.late > 0) else { return };
         if self.left.primary(hands.replicas) != hands.me && self.entered.is_none_or(|voted| voted < tip.seq) {
             self.entered = Some(tip.seq);
             hands.publish(0, vec![Statement::Commit { view: self.left, upto: tip }], Vec::new());
@@ -58,6 +66,8 @@ impl Actor for LeaveAndVote {
     fn draft(&mut self, hands: &mut Hands, mut draft: Draft) {
         let (left, entered) = (self.left, self.entered.is_some());
         draft.statements.retain(|statement| match statement {
+            // Its votes would be in its VIEW-CHANGE: they come after it.
+            Statement::Commit { .. } if left == View(0) => false,
             // Its core does not know that it left: what it would say of leaving, it has said.
             Statement::ViewChange { target, .. } => *target > left,
             Statement::Prepare { view, .. } | Statement::Commit { view, .. } | Statement::NewView { view, .. } => {
@@ -76,12 +86,28 @@ impl Actor for LeaveAndVote {
     }
 
     fn say(&mut self, hands: &mut Hands, _brain: usize, to: To, message: WireMessage) {
-        if !matches!(message, Message::Flush(..) | Message::Chain(..)) {
+        // It helps nobody to learn what was decided without them.
+        let helps = matches!(
+            message,
+            Message::Flush(..)
+                | Message::Chain(..)
+                | Message::Bodies(_)
+                | Message::Stable(_)
+                | Message::Pages(..)
+                | Message::Page(_)
+        );
+        if !helps {
             hands.send(to, message);
         }
     }
 
-    fn hear(&mut self, hands: &mut Hands, _brain: usize, from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        hands: &mut Hands,
+        _brain: usize,
+        from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         let wish = match message {
             Message::Claim(signed) => Some(signed.as_ref()),
             Message::Status(status) => status.wants.as_ref(),

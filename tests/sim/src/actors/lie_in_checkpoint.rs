@@ -12,7 +12,9 @@ impl LieInCheckpoint {
             Claim::Checkpoint { history, .. } if hands.rng.chance(500) => {
                 Claim::Checkpoint { history: *history, root: hands.noise() }
             }
-            Claim::Checkpoint { history, root } => Claim::Checkpoint { history: hands.fiction(history.seq), root: *root },
+            Claim::Checkpoint { history, root } => {
+                Claim::Checkpoint { history: hands.fiction(history.seq), root: *root }
+            }
             Claim::Decided { .. } | Claim::ViewChange { .. } | Claim::Position { .. } => return signed.clone(),
         };
         hands.lied();

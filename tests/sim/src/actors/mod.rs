@@ -217,7 +217,13 @@ pub(crate) trait Actor {
     }
 
     /// Something comes in. Gives what an instance of the core gets to hear.
-    fn hear(&mut self, _hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        _hands: &mut Hands,
+        _brain: usize,
+        _from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         Some(message.clone())
     }
 

@@ -36,7 +36,13 @@ impl Actor for OmitTail {
         hands.send(to, message);
     }
 
-    fn hear(&mut self, hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        hands: &mut Hands,
+        _brain: usize,
+        _from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         match message {
             Message::FetchFlushes { of, .. } if *of == hands.me => None,
             other => Some(other.clone()),

@@ -51,9 +51,9 @@ impl Pen {
         let record = self.device.record().clone();
         let after = self.position();
         let digests: Vec<_> = statements.iter().map(Statement::digest).collect();
-        let Attestation { certificate, .. } = self.device.append(&digests).expect("a flush is no longer than it may be");
-        let flush =
-            Arc::new(Flush { replica: record.replica, epoch: record.epoch, after, statements, certificate });
+        let Attestation { certificate, .. } =
+            self.device.append(&digests).expect("a flush is no longer than it may be");
+        let flush = Arc::new(Flush { replica: record.replica, epoch: record.epoch, after, statements, certificate });
         self.flushes.push(Arc::clone(&flush));
         flush
     }
@@ -70,10 +70,6 @@ impl Pen {
 
     /// A copy that no real trusted log allows.
     pub(crate) fn cloned(&self) -> Self {
-        Self {
-            device: self.device.clone_device(),
-            flushes: self.flushes.clone(),
-            places: self.places.clone(),
-        }
+        Self { device: self.device.clone_device(), flushes: self.flushes.clone(), places: self.places.clone() }
     }
 }

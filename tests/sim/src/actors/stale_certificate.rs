@@ -92,7 +92,13 @@ impl Actor for StaleCertificate {
         }
     }
 
-    fn hear(&mut self, hands: &mut Hands, _brain: usize, _from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        hands: &mut Hands,
+        _brain: usize,
+        _from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         if let Message::Flush(flush, _) = message {
             self.remember(hands, flush);
         }

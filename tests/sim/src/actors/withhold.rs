@@ -35,7 +35,13 @@ impl Actor for Withhold {
         self.tell(hands, to, &message);
     }
 
-    fn hear(&mut self, _hands: &mut Hands, _brain: usize, from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
+    fn hear(
+        &mut self,
+        _hands: &mut Hands,
+        _brain: usize,
+        from: ReplicaId,
+        message: &WireMessage,
+    ) -> Option<WireMessage> {
         let asks = matches!(message, Message::FetchFlushes { .. });
         (!asks || !self.deaf.contains(&from)).then(|| message.clone())
     }

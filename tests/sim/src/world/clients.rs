@@ -44,7 +44,8 @@ impl World<'_> {
     }
 
     fn send_request(&mut self, index: usize, everywhere: bool) {
-        let Some((id, bytes)) = self.clients[index].flight.as_ref().map(|flight| (flight.id, flight.bytes.clone())) else {
+        let Some((id, bytes)) = self.clients[index].flight.as_ref().map(|flight| (flight.id, flight.bytes.clone()))
+        else {
             return;
         };
         let one = self.rng.index(self.nodes.len());
@@ -106,7 +107,9 @@ impl World<'_> {
         match agreed {
             Outcome::Executed(history, reply) => {
                 self.coverage.count("requests answered");
-                self.journal.line(self.tick, || format!("request {}.{} is answered at {}", id.session, id.sequence, history.seq));
+                self.journal.line(self.tick, || {
+                    format!("request {}.{} is answered at {}", id.session, id.sequence, history.seq)
+                });
                 self.oracle.answered(flight.id, history, &reply, flight.known);
             }
             Outcome::Stale | Outcome::Busy => {

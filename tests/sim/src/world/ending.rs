@@ -26,7 +26,9 @@ impl World<'_> {
     pub(super) fn look(&mut self) {
         match self.phase {
             Phase::Faults => self.heal(),
-            Phase::Healing(deadline) if self.settled() => self.phase = Phase::Resting(deadline, self.tick + self.rest()),
+            Phase::Healing(deadline) if self.settled() => {
+                self.phase = Phase::Resting(deadline, self.tick + self.rest())
+            }
             Phase::Resting(deadline, _) if !self.settled() => self.phase = Phase::Healing(deadline),
             Phase::Resting(_, until) if self.tick > until => self.thin_out(),
             Phase::Without(_) if self.settled() => self.phase = Phase::Over,
@@ -52,7 +54,10 @@ impl World<'_> {
 
     fn heal(&mut self) {
         self.journal.line(self.tick, || "everything heals".to_owned());
-        assert!(self.active.iter().all(|fault| self.scenario.faults[*fault].span().1 == u64::MAX), "a fault outlives its phase");
+        assert!(
+            self.active.iter().all(|fault| self.scenario.faults[*fault].span().1 == u64::MAX),
+            "a fault outlives its phase"
+        );
         self.phase = Phase::Healing(self.tick + self.patience());
         for index in 0..self.clients.len() {
             self.clients[index].finish();
@@ -96,7 +101,8 @@ impl World<'_> {
     fn unsettled(&self) -> String {
         let waiting = self.clients.iter().filter(|client| !client.done()).count();
         let longest = self.oracle.longest().map_or(0, |history| history.seq.0);
-        let mut text = format!("{:?}: {waiting} clients still wait, the longest history has {longest} batches", self.phase);
+        let mut text =
+            format!("{:?}: {waiting} clients still wait, the longest history has {longest} batches", self.phase);
         for (node, core) in self.honest() {
             let report = core.report();
             text += &format!(
@@ -111,7 +117,13 @@ impl World<'_> {
                 core.machine().places(),
             );
             for peer in &report.peers {
-                text += &format!(", reads {} at {}@{}+{}", peer.replica.number(), peer.position, peer.epoch.0, peer.waiting);
+                text += &format!(
+                    ", reads {} at {}@{}+{}",
+                    peer.replica.number(),
+                    peer.position,
+                    peer.epoch.0,
+                    peer.waiting
+                );
             }
         }
         text

@@ -65,7 +65,9 @@ impl World<'_> {
         let mut loss = if healed { 0 } else { network.loss };
         for index in &self.active {
             match &self.scenario.faults[*index] {
-                Fault::Cut { senders, receivers, .. } if senders & from != 0 && receivers & to != 0 => return Vec::new(),
+                Fault::Cut { senders, receivers, .. } if senders & from != 0 && receivers & to != 0 => {
+                    return Vec::new();
+                }
                 Fault::Storm { loss: storm, .. } => loss = loss.max(*storm),
                 Fault::Cut { .. } | Fault::Crash { .. } | Fault::SlowLog { .. } | Fault::Liar { .. } => {}
             }
@@ -108,7 +110,13 @@ pub(super) fn describe(message: &WireMessage) -> String {
     match message {
         Message::Flush(flush, bodies) => {
             let Epoch(epoch) = flush.epoch;
-            format!("log of {} epoch {epoch} after {} with {} bodies: {:?}", flush.replica, flush.after, bodies.len(), flush.statements)
+            format!(
+                "log of {} epoch {epoch} after {} with {} bodies: {:?}",
+                flush.replica,
+                flush.after,
+                bodies.len(),
+                flush.statements
+            )
         }
         Message::Status(status) => format!(
             "status {:?} view {} heads {:?} wants {:?}",
@@ -119,7 +127,9 @@ pub(super) fn describe(message: &WireMessage) -> String {
         ),
         Message::Claim(signed) => format!("claim of {}: {:?}", signed.by, signed.claim),
         Message::Chain(history, headers) => format!("{} headers after {}", headers.len(), history.seq),
-        Message::Stable(claims) => format!("{} claims of a stable checkpoint: {:?}", claims.len(), claims.first().map(|signed| &signed.claim)),
+        Message::Stable(claims) => {
+            format!("{} claims of a stable checkpoint: {:?}", claims.len(), claims.first().map(|signed| &signed.claim))
+        }
         other => format!("{other:?}"),
     }
 }

@@ -7,7 +7,10 @@ use crate::{
     machine::{Machine, Observation, Observer},
 };
 use quorate_counter::{Epoch, Head, Simulated, TrustedLog};
-use quorate_protocol::{digest::Digest, ids::{OrderedTime, ReplicaId}};
+use quorate_protocol::{
+    digest::Digest,
+    ids::{OrderedTime, ReplicaId},
+};
 use quorate_smr::{
     Action, Core, FaultKind, History, Input, Record, Seq,
     message::{Claim, Message, OwnMessage, Statement},
@@ -221,9 +224,10 @@ impl World<'_> {
         self.journal.line(self.tick, || format!("ends: {}", self.scenario.faults[fault]));
         let Fault::Crash { node, disk, log, .. } = &self.scenario.faults[fault] else { return };
         let brain = &mut self.nodes[*node].brains[0];
-        let (contents, epoch, head) = brain.photographs.remove(&fault).unwrap_or_else(|| {
-            (Contents::default(), brain.device.record().epoch, brain.device.head())
-        });
+        let (contents, epoch, head) = brain
+            .photographs
+            .remove(&fault)
+            .unwrap_or_else(|| (Contents::default(), brain.device.record().epoch, brain.device.head()));
         match disk {
             DiskFate::Kept => {}
             DiskFate::Old(_) => {
@@ -247,9 +251,10 @@ impl World<'_> {
             }
         }
         // Another crash of the same replica may have ended, or not begun to end, meanwhile.
-        let still_down = self.active.iter().any(|index| {
-            matches!(&self.scenario.faults[*index], Fault::Crash { node: other, .. } if other == node)
-        });
+        let still_down = self
+            .active
+            .iter()
+            .any(|index| matches!(&self.scenario.faults[*index], Fault::Crash { node: other, .. } if other == node));
         if !still_down && self.nodes[*node].down {
             self.start_again(*node);
         }
@@ -278,7 +283,9 @@ impl World<'_> {
             self.oracle.history(node, executed);
             self.oracle.state(node, executed.seq, core.machine().digest());
             self.journal.note_digest(executed.digest);
-            self.journal.line(self.tick, || format!("replica {node} has executed {} {}", executed.seq, executed.digest.short()));
+            self.journal.line(self.tick, || {
+                format!("replica {node} has executed {} {}", executed.seq, executed.digest.short())
+            });
         }
         if self.events.is_multiple_of(LOOK_INTERVAL) {
             let report = core.report();
@@ -307,7 +314,8 @@ impl World<'_> {
             Action::Send(_, message) | Action::Broadcast(message) => self.notice_message(node, message),
             Action::Accuse(fault) => {
                 let accused = fault.replica.number() as usize;
-                let honest = self.nodes.get(accused).is_none_or(|node| node.liar.is_none()) && !self.broken_log(accused);
+                let honest =
+                    self.nodes.get(accused).is_none_or(|node| node.liar.is_none()) && !self.broken_log(accused);
                 self.journal.line(self.tick, || format!("replica {node} accuses {accused}: {:?}", fault.kind));
                 self.coverage.count(match fault.kind {
                     FaultKind::Forked { .. } => "proofs: forked",
@@ -323,9 +331,10 @@ impl World<'_> {
 
     /// Whether a replica's trusted log was rolled back: it is honest, and proven to be broken.
     fn broken_log(&self, node: usize) -> bool {
-        self.scenario.faults.iter().any(|fault| {
-            matches!(fault, Fault::Crash { node: of, log: LogFate::RolledBack, .. } if *of == node)
-        })
+        self.scenario
+            .faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::Crash { node: of, log: LogFate::RolledBack, .. } if *of == node))
     }
 
     fn notice_statement(&mut self, node: usize, index: usize, statement: &Statement) {
@@ -355,7 +364,9 @@ impl World<'_> {
     fn notice_message(&mut self, node: usize, message: &OwnMessage) {
         let claims = match message {
             Message::Claim(signed) => vec![signed.as_ref()],
-            Message::Status(status) => [Some(&status.decided), status.checkpoint.as_ref()].into_iter().flatten().collect(),
+            Message::Status(status) => {
+                [Some(&status.decided), status.checkpoint.as_ref()].into_iter().flatten().collect()
+            }
             Message::FetchFlushes { .. } => return self.coverage.count("logs asked for"),
             Message::FetchBodies(_) => return self.coverage.count("batches asked for"),
             Message::FetchPosition { .. } => return self.coverage.count("positions asked for"),
