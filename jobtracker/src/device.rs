@@ -2,8 +2,8 @@
 
 use crate::keys::genesis;
 use quorate_counter::{
-    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, OpenError, Software,
-    TrustedLog, helper::Remote,
+    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, OpenError, Software, TrustedLog,
+    helper::Remote,
 };
 use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, sign::SecretKey};
 use quorate_smr::{
@@ -59,6 +59,7 @@ fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
         | Record::Own(_)
         | Record::Body(_)
         | Record::Learned(_)
+        | Record::Linked(..)
         | Record::Resumed(_)
         | Record::Renewed(..) => None,
     }

@@ -51,6 +51,11 @@ impl Outbox {
         Self { peers, lie }
     }
 
+    /// Whether there is no other replica.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.peers.is_empty()
+    }
+
     /// Sends a message to one replica.
     pub(crate) fn send(&self, to: ReplicaId, message: &OwnMessage) {
         if let Some((_, queue)) = self.peers.iter().find(|(peer, _)| *peer == to) {

@@ -250,6 +250,7 @@ impl Node {
             return;
         }
         let waiters = self.waiters.entry(id).or_default();
+        // One too many is dropped, which tells it to try again.
         if waiters.len() < WAITERS_MAX {
             waiters.push(waiter);
         }
@@ -304,6 +305,9 @@ impl Node {
     }
 
     fn renew(&mut self, epoch: Epoch) -> Result<(), OrderError> {
+        if self.outbox.is_alone() {
+            return Err(OrderError::Forgotten);
+        }
         tracing::warn!(
             epoch = epoch.0,
             "the trusted log is not where this replica's disk or the other replicas say: a new epoch of it begins"

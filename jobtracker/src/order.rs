@@ -51,6 +51,12 @@ pub enum OrderError {
     /// The trusted log failed.
     #[error(transparent)]
     TrustedLog(#[from] LogError),
+    /// The only replica of its cluster has lost what it said before, or its trusted log has.
+    #[error(
+        "the trusted log and the records in the replica's directory do not belong together, and there is no other \
+         replica to learn from: restore the whole directory from a copy"
+    )]
+    Forgotten,
     /// The thread panicked: a bug, which it has printed.
     #[error("the agreement panicked; what the replica wrote to its disk is intact")]
     Panicked,

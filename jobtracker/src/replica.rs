@@ -124,7 +124,8 @@ impl Replica {
         let mut tasks = JoinSet::new();
         let outbox = Outbox::start(&identity, lie.clone(), &stop, &mut tasks);
         let state = Shared::new(Application::new((*cluster).clone()));
-        let (node, order) = begin(Parts { config, state, store, kept, device, outbox, lie: lie.clone() }, inbox).await?;
+        let (node, order) =
+            begin(Parts { config, state, store, kept, device, outbox, lie: lie.clone() }, inbox).await?;
         let ended = Some(spawn(node)?);
         let streams = Streams::default();
         let voice = Voice::new(id, replica, key.clone());

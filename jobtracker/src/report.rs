@@ -33,8 +33,14 @@ pub(crate) fn view(report: &Report, garbage: &[Fault], log: Log) -> ReplicaView 
         position: log.head.position.0,
         voting: report.voting,
         peers: report.peers.iter().map(peer).collect(),
-        faults: report.faults.iter().chain(garbage).map(fault).collect(),
+        faults: report.faults.iter().chain(garbage).map(fault).chain(halted(report)).collect(),
     }
+}
+
+/// A replica that is alone with its history says so of itself.
+fn halted(report: &Report) -> Option<FaultView> {
+    let what = "more than f replicas contradict what was executed here: it says nothing more".to_owned();
+    report.halted.then_some(FaultView { replica: report.me, proof: false, what })
 }
 
 fn peer(peer: &PeerReport) -> PeerView {
@@ -62,7 +68,9 @@ fn describe(kind: &FaultKind) -> String {
              rolled back",
             one.0.position, epoch.0
         ),
-        FaultKind::Breach { epoch, what, .. } => format!("it broke the agreement's rules, in epoch {}: {what}", epoch.0),
+        FaultKind::Breach { epoch, what, .. } => {
+            format!("it broke the agreement's rules, in epoch {}: {what}", epoch.0)
+        }
         FaultKind::Divergent { here, .. } => {
             format!("it signed another history than the one that was executed here, {}", to_wire(*here))
         }

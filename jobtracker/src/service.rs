@@ -215,7 +215,12 @@ impl JobTracker for Service {
             Some(refusal) => refusal,
             None => self.answer(question).await?,
         };
-        Ok(Response::new(self.notary.reply(question_digest(&bytes, &seen_bytes), history, judgement.confirms(), answer)))
+        Ok(Response::new(self.notary.reply(
+            question_digest(&bytes, &seen_bytes),
+            history,
+            judgement.confirms(),
+            answer,
+        )))
     }
 
     async fn follow_directives(

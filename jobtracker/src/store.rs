@@ -105,11 +105,14 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// State and ledger of a compaction.
+type Base = (Payload, Vec<u8>);
+
 /// What was kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// State and ledger of the last compaction.
-    pub(crate) base: Option<(Payload, Vec<u8>)>,
+    /// Of the last compaction.
+    pub(crate) base: Option<Base>,
     /// What was kept since, in order.
     pub(crate) records: Vec<Record>,
 }
@@ -192,8 +195,8 @@ impl Store {
             }
             let mut rest = checked(expected, bytes.value()).ok_or_else(|| wrong("it is not what was written"))?;
             while !rest.is_empty() {
-                let (record, after) = postcard::take_from_bytes(rest)
-                    .map_err(|_| wrong("another version of this program wrote it"))?;
+                let (record, after) =
+                    postcard::take_from_bytes(rest).map_err(|_| wrong("another version of this program wrote it"))?;
                 kept.records.push(record);
                 rest = after;
             }
@@ -204,7 +207,7 @@ impl Store {
     }
 
     /// The number of the first write, and what stands before it.
-    fn read_base(&self) -> Result<(u64, Option<(Payload, Vec<u8>)>), StoreError> {
+    fn read_base(&self) -> Result<(u64, Option<Base>), StoreError> {
         let read = || -> Result<Option<(u64, Vec<u8>)>, redb::Error> {
             let table = self.store.begin_read()?.open_table(BASE)?;
             let newest = table.last()?;

@@ -326,10 +326,8 @@ async fn a_replica_of_another_cluster_or_key_is_alone() {
         options.cluster = cluster.into();
         let directory = TempDir::new().expect("a directory");
         options.directory = directory.path().to_owned();
-        let listener = until("the port is free", async || {
-            TcpListener::bind(&trio.cluster.replicas[2].address).await.ok()
-        })
-        .await;
+        let listener =
+            until("the port is free", async || TcpListener::bind(&trio.cluster.replicas[2].address).await.ok()).await;
         let alone = Replica::start(options, listener).await.expect("starts");
         create_all(&client, names(change, 3)).await;
         assert_eq!(alone.executed().await.expect("runs").0, 0, "it learned nothing");
@@ -411,7 +409,10 @@ async fn a_forged_directive_is_not_followed() {
     let mut directives = tracker.directives(TrackerId::new(0), 5, 0);
     let first = tokio::time::timeout(DEADLINE, directives.next()).await.expect("in time");
     let (number, directive) = first.expect("a directive").expect("no error");
-    assert!(matches!(&directive, Directive::Start { attempt, .. } if attempt.task.job == job), "{number}: {directive:?}");
+    assert!(
+        matches!(&directive, Directive::Start { attempt, .. } if attempt.task.job == job),
+        "{number}: {directive:?}"
+    );
     trio.stop_all().await;
 }
 

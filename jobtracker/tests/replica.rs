@@ -243,7 +243,10 @@ async fn garbage_is_refused_and_the_replica_lives_on() {
     }
     let asked = raw.ask(wire::Question { question: vec![0xff; 40], seen: Vec::new() }).await.expect_err("noise");
     assert_eq!(asked.code(), Code::InvalidArgument);
-    let asked = raw.ask(wire::Question { question: vec![0; QUERY_BYTES_MAX + 1], seen: Vec::new() }).await.expect_err("too much");
+    let asked = raw
+        .ask(wire::Question { question: vec![0; QUERY_BYTES_MAX + 1], seen: Vec::new() })
+        .await
+        .expect_err("too much");
     assert_eq!(asked.code(), Code::InvalidArgument);
     for (what, tracker, by, code) in [
         ("no such tracker", 99, TRACKER_SEED, Code::PermissionDenied),
@@ -411,6 +414,20 @@ async fn clients_say_why_there_is_no_answer() {
     let unreachable = client(&gone).with_patience(Duration::from_millis(200)).jobs().await;
     assert!(matches!(unreachable, Err(ClientError::Unreachable { .. })), "{unreachable:?}");
     replica.stop().await;
+}
+
+#[tokio::test]
+async fn an_only_replica_whose_newest_records_vanished_says_so() {
+    let directory = TempDir::new().expect("a directory");
+    let (replica, cluster) = start(directory.path(), LEASE_LONG).await;
+    client(&cluster).submit(create("/a")).await.expect("created");
+    let old = copied(directory.path());
+    client(&cluster).submit(create("/b")).await.expect("created");
+    replica.stop().await;
+    fs::copy(old.path().join("ordered.redb"), directory.path().join("ordered.redb")).expect("copied");
+    let (mut replica, _) = start(directory.path(), LEASE_LONG).await;
+    let ended = tokio::time::timeout(DEADLINE, replica.ended()).await.expect("in time");
+    assert!(matches!(ended, Err(OrderError::Forgotten)), "{ended:?}");
 }
 
 #[tokio::test]

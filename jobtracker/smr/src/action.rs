@@ -70,6 +70,8 @@ pub enum Record {
     Body(Payload),
     /// Headers that f + 1 replicas have executed, learned from others. They follow the committed history.
     Learned(Vec<Header>),
+    /// Headers that follow a history, whether they are committed or not.
+    Linked(History, Vec<Header>),
     /// The f + 1 claims by which a replica's log was resumed at a later head.
     Resumed(Vec<Signed>),
     /// The trusted log's new epoch, before it is used.

@@ -154,14 +154,24 @@ impl Ledger {
     pub(crate) fn epoch(&self, replica: ReplicaId) -> Option<Epoch> {
         self.stream(replica).map(|stream| stream.record.epoch)
     }
-    /// The epoch that counted for a replica after an earlier place, as far as that is still known.
+    /// The epoch that counted for a replica after a place; `None` when that is too long ago to be known.
     pub(crate) fn epoch_at(&self, replica: ReplicaId, seq: Seq) -> Option<Epoch> {
-        let now = self.epoch(replica);
+        let now = self.epoch(replica)?;
+        if seq < self.committed.seq && !self.trunk.contains_key(&seq) {
+            return None;
+        }
         let later = self.trunk.range(seq.next()..).filter_map(|(_, digest)| self.links.get(digest));
-        let mut admitted = later.filter_map(|link| link.header.admits.as_ref()).map(|admits| &admits.record);
-        let since = admitted.any(|record| record.replica == replica && Some(record.epoch) == now);
+        let admitted = later.filter_map(|link| link.header.admits.as_ref()).map(|admits| &admits.record);
         let before = self.retired.get(replica.number() as usize).and_then(Option::as_ref);
-        if since { before.map(|stream| stream.record.epoch) } else { now }
+        let before = before.map(|stream| stream.record.epoch);
+        let mut epochs: Vec<Epoch> =
+            admitted.filter(|record| record.replica == replica).map(|record| record.epoch).collect();
+        epochs.retain(|epoch| Some(*epoch) > before);
+        match epochs.as_slice() {
+            [] => Some(now),
+            [one] if *one == now => before,
+            _ => None,
+        }
     }
     /// The last view that began.
     pub(crate) fn view(&self) -> View {

@@ -21,7 +21,8 @@ fn members_come_in_and_strangers_and_forgers_do_not() {
     let claimed = Envelope { sender: sender(Who::Tracker), ..stranger };
     assert!(matches!(admit(&claimed), Err(Refused::Forged(_))));
     let borrowed = {
-        let request = Request { sender: sender(Who::Client), ..encoded(Who::Tracker).request.peek().expect("readable") };
+        let request =
+            Request { sender: sender(Who::Client), ..encoded(Who::Tracker).request.peek().expect("readable") };
         Envelope { sender: sender(Who::Tracker), request: Signed::seal(&request, &key(Who::Tracker)) }
     };
     assert_eq!(admit(&borrowed), Err(Refused::Borrowed));

@@ -40,7 +40,7 @@ fn rewritten(flush: &Flush) -> Flush {
 
 impl Lie for Equivocate {
     fn says(&self, to: ReplicaId, mut message: WireMessage) -> Vec<WireMessage> {
-        if to.number() % 2 == 0 {
+        if to.number().is_multiple_of(2) {
             return vec![message];
         }
         match &mut message {

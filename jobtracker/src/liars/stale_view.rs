@@ -10,7 +10,8 @@ impl Lie for StaleView {
     fn hears(&self, message: &OwnMessage) -> bool {
         match message {
             Message::Flush(flush, _) => {
-                let changes = |statement| matches!(statement, &Statement::ViewChange { .. } | &Statement::NewView { .. });
+                let changes =
+                    |statement| matches!(statement, &Statement::ViewChange { .. } | &Statement::NewView { .. });
                 !flush.statements.iter().any(changes)
             }
             Message::Claim(signed) => !matches!(signed.claim, Claim::ViewChange { .. }),

@@ -53,7 +53,9 @@ impl Incoming {
     pub(crate) async fn welcome(&self, mut stream: tokio::net::TcpStream) {
         let from = stream.peer_addr().map_or_else(|_| "somewhere".to_owned(), |address| address.to_string());
         let result = match self.identity.accept(&mut stream).await {
-            Ok((peer, key)) => stream.into_std().and_then(|stream| self.listen(peer, key, stream)).map_err(LinkError::Io),
+            Ok((peer, key)) => {
+                stream.into_std().and_then(|stream| self.listen(peer, key, stream)).map_err(LinkError::Io)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = result {

@@ -97,12 +97,7 @@ impl Queue {
 }
 
 /// Keeps a connection to a peer, and sends what waits for it, until it is told to stop.
-pub(super) async fn run(
-    identity: Arc<Identity>,
-    peer: ReplicaId,
-    queue: Arc<Queue>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn run(identity: Arc<Identity>, peer: ReplicaId, queue: Arc<Queue>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         // An error says that the replica is gone, which is a reason to stop as well.
         _ = stop.wait_for(|stop| *stop) => {}

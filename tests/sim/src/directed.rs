@@ -61,7 +61,8 @@ pub(crate) fn mutant(scenario: &mut Scenario, mutant: Mutant, rng: &mut Rng) {
         Mutant::StaleCertificate => stale_certificate(scenario, rng),
         Mutant::MixedCounters => mixed_counters(scenario, rng),
         Mutant::SkippedCommits => skipped_commits(scenario, rng),
-        Mutant::CurrentViewInRequest | Mutant::LoneViewChange => out_of_step(scenario, rng),
+        Mutant::CurrentViewInRequest => out_of_step(scenario, rng),
+        Mutant::LoneViewChange => left_alone(scenario, rng),
         Mutant::CounterFromDisk => old_disk(scenario, rng),
     }
 }
@@ -127,6 +128,19 @@ fn out_of_step(scenario: &mut Scenario, rng: &mut Rng) {
             scenario.faults.push(Fault::Cut { senders: one, receivers, from, until });
         }
     }
+}
+
+/// One replica is cut off for so long that, if it may leave views alone, the others will never catch up with it. Then one of
+/// them falls silent, and they need it.
+fn left_alone(scenario: &mut Scenario, rng: &mut Rng) {
+    scenario.limits.view_timeout = 30;
+    scenario.workload.retry = 200;
+    let turn = 9_000 + rng.below(3_000);
+    let alone = rng.index(3);
+    let silent = (alone + 1 + rng.index(2)) % 3;
+    scenario.faults.push(Fault::Liar { node: silent, lie: Lie::Mute, from: turn });
+    part(scenario, 1 << alone, 0b111 & !(1 << alone), 40, turn);
+    scenario.heals = turn + 100;
 }
 
 /// A replica is started with a backup of its disk.

@@ -46,7 +46,10 @@ async fn a_wrong_key_number_folder_or_configuration_is_explained_and_disturbs_no
     fails(start("2", &even, "replica-2.key", "x"), "needs 5 replicas").await;
     fails(start("2", &other, "replica-2.key", "replica-2"), "another cluster").await;
     fails(start("2", &configuration, "replica-2.key", "replica-1"), "is open in another process").await;
-    let neighbour = cluster.folder().join("replica-1.toml");
+    // Its neighbour's port is taken, and where a replica is does not matter here.
+    let neighbour = cluster.folder().join("neighbour.toml");
+    let address = &cluster.connection().cluster.replicas[1].address;
+    fs::write(&neighbour, text.replace(address, "127.0.0.1:0")).expect("written");
     fails(start("1", &neighbour, "replica-1.key", "replica-2"), "belongs to another replica").await;
     fails(start("2", &configuration, "no-such.key", "x"), "no-such.key").await;
     works_on(&cluster).await;
@@ -80,7 +83,7 @@ async fn a_replica_with_a_full_disk_ends_with_a_clear_error_and_the_others_go_on
     let mut cluster = Processes::start(under_test(), 3, &[]).await;
     cluster.kill("replica-1");
     cluster.wipe("replica-1");
-    let Some(disk) = SmallDisk::mount(&cluster.folder().join("replica-1")) else { return };
+    let Some(disk) = SmallDisk::mount(&cluster.folder().join("replica-1"), "192m") else { return };
     cluster.start_member("replica-1");
     cluster.replicas_agree().await;
     let filler = disk.0.join("filler");

@@ -18,10 +18,10 @@ impl Drop for Filled {
 pub(crate) struct SmallDisk(pub(crate) std::path::PathBuf);
 
 impl SmallDisk {
-    pub(crate) fn mount(at: &std::path::Path) -> Option<Self> {
+    pub(crate) fn mount(at: &std::path::Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).expect("a folder");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(at)
             .stderr(Stdio::null())
             .status()
@@ -50,7 +50,7 @@ async fn full_disks_decline_tasks_and_the_job_says_why() {
     let mut disks = Vec::new();
     for tracker in ["tracker-0", "tracker-1", "tracker-2"] {
         cluster.kill(tracker);
-        let Some(disk) = SmallDisk::mount(&cluster.folder().join(tracker).join("jobs")) else { return };
+        let Some(disk) = SmallDisk::mount(&cluster.folder().join(tracker).join("jobs"), "24m") else { return };
         cluster.start_member(tracker);
         disks.push(disk);
     }

@@ -146,7 +146,10 @@ impl World {
             Sender::Tracker(id) => tracker_key(id.number()),
             Sender::Replica(id) => replica_key(id.number()),
         };
-        Signed::seal(&Request { cluster: self.cluster.id(), sender, session: 0, sequence: 0, seen: None, command }, &key)
+        Signed::seal(
+            &Request { cluster: self.cluster.id(), sender, session: 0, sequence: 0, seen: None, command },
+            &key,
+        )
     }
 
     /// Orders a command, and checks all invariants after it.

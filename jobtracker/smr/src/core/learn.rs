@@ -7,7 +7,7 @@
 use super::{Core, DECIDED_MAX};
 use crate::{
     action::{Action, FaultKind, Record},
-    ledger::ViewLog,
+    ledger::{Link, Path, ViewLog},
     machine::StateMachine,
     message::{Claim, Header, Message, Signed, Standing, Status},
     stream::Stream,
@@ -382,7 +382,7 @@ impl<M: StateMachine> Core<M> {
         let mut headers: Vec<Header> =
             trunk.filter_map(|digest| self.ledger.links.get(digest)).map(|link| link.header.clone()).collect();
         if let Some(log) = self.ledger.views.values().next_back()
-            && let crate::ledger::Path::Known(more) = self.ledger.path(log.tip)
+            && let Path::Known(more) = self.ledger.path(log.tip)
         {
             headers.extend(more.into_iter().map(|(_, header)| header));
         }
@@ -474,7 +474,7 @@ impl<M: StateMachine> Core<M> {
     pub(super) fn commit_learned(&mut self, learned: &[(History, Header)], out: &mut Vec<Action>) {
         for (history, header) in learned {
             let before = self.ledger.committed.digest;
-            self.ledger.links.insert(history.digest, crate::ledger::Link { header: header.clone(), before });
+            self.ledger.links.insert(history.digest, Link { header: header.clone(), before });
             self.commit_one(*history, header);
             self.want_body(header, out);
         }
@@ -494,19 +494,27 @@ impl<M: StateMachine> Core<M> {
         let mut any = false;
         for chain in chains {
             for history in &wanted {
-                let unknown =
-                    history.seq > self.ledger.committed.seq && !self.ledger.links.contains_key(&history.digest);
+                let unknown = matches!(self.ledger.path(*history), Path::Missing);
                 let Some(at) = chain.iter().position(|(at, _)| at == history).filter(|_| unknown) else { continue };
-                let mut before = self.ledger.committed.digest;
-                for (at, header) in chain.iter().take(at + 1) {
-                    self.ledger.links.insert(at.digest, crate::ledger::Link { header: header.clone(), before });
-                    self.want_body(header, out);
-                    before = at.digest;
-                }
+                let headers: Vec<Header> = chain.iter().take(at + 1).map(|(_, header)| header.clone()).collect();
+                let after = self.ledger.committed;
+                out.push(Action::Persist(Record::Linked(after, headers.clone())));
+                self.link(after, &headers, out);
                 any = true;
             }
         }
         any
+    }
+
+    /// Keeps headers that follow a history. That they are known says nothing of whether they are committed.
+    pub(super) fn link(&mut self, after: History, headers: &[Header], out: &mut Vec<Action>) {
+        let mut at = after;
+        for header in headers {
+            let before = at.digest;
+            at = header.follow(at);
+            self.ledger.links.insert(at.digest, Link { header: header.clone(), before });
+            self.want_body(header, out);
+        }
     }
 }
 

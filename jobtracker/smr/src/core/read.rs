@@ -260,15 +260,15 @@ impl<M: StateMachine> Core<M> {
             }
         };
         // [SMR-14] Whoever has a new epoch in what the view starts with takes part by that one only.
-        let epoch_of = |replica: ReplicaId| {
+        let ended = |replica: ReplicaId, epoch: Epoch| {
             let admitted = headers.iter().filter_map(|(_, header)| header.admits.as_ref()).map(|admits| &admits.record);
             let epochs = admitted.filter(|record| record.replica == replica).map(|record| record.epoch);
-            epochs.max().max(self.ledger.epoch_at(replica, start.seq))
+            // What is too long ago to be known is covered by the committed history.
+            let counted = self.ledger.epoch_at(replica, start.seq);
+            counted.is_some_and(|counted| epochs.max().unwrap_or(counted).max(counted) != epoch)
         };
         let (replica, epoch) = speaker;
-        if epoch_of(replica) != Some(epoch)
-            || changes.iter().any(|change| epoch_of(change.replica) != Some(change.epoch))
-        {
+        if ended(replica, epoch) || changes.iter().any(|change| ended(change.replica, change.epoch)) {
             return Reading::Breach("SMR-14: a NEW-VIEW by an epoch that has ended");
         }
         if self.ledger.views.contains_key(&view) {

@@ -111,13 +111,17 @@ impl<M: StateMachine> Core<M> {
                 let mut learned: Vec<(History, _)> = Vec::new();
                 for header in headers {
                     if header.seq != at.seq.next() {
-                        return Err(damaged(format!("learned batches do not follow the committed ones: {:?} after {:?}", header.seq, at)));
+                        return Err(damaged(format!(
+                            "batch {} was learned after batch {}, and what is between them is missing",
+                            header.seq, at.seq
+                        )));
                     }
                     at = header.follow(at);
                     learned.push((at, header));
                 }
                 self.commit_learned(&learned, out);
             }
+            Record::Linked(after, headers) => self.link(after, &headers, out),
             Record::Resumed(claims) => self.resume_at(&claims),
             Record::Renewed(record, certificate) => {
                 if record.epoch > self.ledger.own.record.epoch {

@@ -30,10 +30,11 @@ async fn both_sides_get_one_key_and_the_next_link_another() {
 async fn who_is_not_who_it_says_is_refused_with_the_reason_on_both_sides() {
     let refused = |met: Met, why: &str| {
         let (Err(dialed), Err(accepted)) = met else { panic!("{why}: a link was made") };
-        let told = [&dialed, &accepted].iter().any(|error| matches!(error, LinkError::Refused(text) if text.contains(why)));
-        let known = [&dialed, &accepted].iter().any(|error| {
-            !matches!(error, LinkError::Refused(_)) && error.to_string().contains(why)
-        });
+        let told =
+            [&dialed, &accepted].iter().any(|error| matches!(error, LinkError::Refused(text) if text.contains(why)));
+        let known = [&dialed, &accepted]
+            .iter()
+            .any(|error| !matches!(error, LinkError::Refused(_)) && error.to_string().contains(why));
         assert!(told && known, "{why}: {dialed}; {accepted}");
     };
     let honest = |me| identity(cluster(), me);
@@ -47,7 +48,11 @@ async fn who_is_not_who_it_says_is_refused_with_the_reason_on_both_sides() {
     refused(meet(&Identity { me: ReplicaId::new(0), ..honest(1) }, 2, &honest(2)).await, "key");
     let stranger = Identity { me: ReplicaId::new(9), ..honest(1) };
     refused(meet(&stranger, 2, &honest(2)).await, "replica-9 is not another replica");
-    refused(meet(&Identity { me: ReplicaId::new(2), ..honest(1) }, 1, &Identity { me: ReplicaId::new(1), ..honest(1) }).await, "key");
+    refused(
+        meet(&Identity { me: ReplicaId::new(2), ..honest(1) }, 1, &Identity { me: ReplicaId::new(1), ..honest(1) })
+            .await,
+        "key",
+    );
 }
 
 /// Speaks to a listener by hand.

@@ -20,17 +20,23 @@ fn verifier() -> Verifier {
 /// Frames as a peer sends them.
 fn frames(contents: &[Vec<u8>]) -> Vec<u8> {
     let mut seal = Seal::new(KEY);
-    let frame = |content: &Vec<u8>| {
-        [(content.len() as u32).to_le_bytes().as_slice(), content, &seal.mac(content)].concat()
-    };
+    let frame =
+        |content: &Vec<u8>| [(content.len() as u32).to_le_bytes().as_slice(), content, &seal.mac(content)].concat();
     contents.iter().flat_map(frame).collect()
 }
 
 fn hear(bytes: Vec<u8>) -> (Result<(), LinkError>, Receiver<Event>) {
     let (inbox, events) = sync_channel(64);
     let stream = io::Cursor::new(bytes);
-    let mut reader =
-        Reader { peer: PEER, stream, seal: Seal::new(KEY), verifier: verifier(), inbox, room: Arc::default(), garbage: 0 };
+    let mut reader = Reader {
+        peer: PEER,
+        stream,
+        seal: Seal::new(KEY),
+        verifier: verifier(),
+        inbox,
+        room: Arc::default(),
+        garbage: 0,
+    };
     (reader.listen(), events)
 }
 
@@ -83,7 +89,10 @@ fn garbage_is_counted_and_too_much_of_it_ends_the_link() {
     let garbage = vec![vec![0xff; 9]; GARBAGE_MAX as usize + 1];
     let (end, events) = hear(frames(&garbage));
     assert!(matches!(end, Err(LinkError::Garbled)));
-    assert_eq!(events.try_iter().filter(|event| matches!(event, Event::Garbage(PEER, _))).count(), GARBAGE_MAX as usize);
+    assert_eq!(
+        events.try_iter().filter(|event| matches!(event, Event::Garbage(PEER, _))).count(),
+        GARBAGE_MAX as usize
+    );
     let (end, _) = hear(frames(&garbage[..GARBAGE_MAX as usize - 1]));
     assert!(matches!(end, Err(LinkError::Io(_))), "one below the bound it is listened to");
 }
