@@ -178,6 +178,17 @@ pub struct Standing {
     pub fresh: bool,
 }
 
+/// A VIEW-CHANGE that was read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Left {
+    /// The view that its speaker wanted.
+    pub target: View,
+    /// Where it is in its speaker's log.
+    pub position: Position,
+    /// What its speaker had shown of itself, this VIEW-CHANGE included.
+    pub standing: Standing,
+}
+
 /// What a replica says with its ordinary key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Claim {
@@ -208,6 +219,8 @@ pub enum Claim {
         head: Head,
         /// What it shows.
         standing: Standing,
+        /// The last VIEW-CHANGEs in it, by target: a NEW-VIEW may name them.
+        changes: Vec<Left>,
     },
 }
 

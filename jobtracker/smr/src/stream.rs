@@ -7,8 +7,9 @@
 
 use crate::{
     config::{Config, Limits, Mutant},
-    message::{Body, Flush, Signed, Standing, Statement},
+    message::{Body, Claim, Flush, Left, Signed, Standing, Statement},
     types::{History, View},
+    verify::CHANGES_MAX,
 };
 use quorate_counter::{Certificate, EpochRecord, Head, Position};
 use quorate_protocol::ids::{OrderedTime, ReplicaId};
@@ -22,8 +23,6 @@ use std::{
 const AHEAD_MAX: usize = 64;
 /// Heads that this replica vouches for.
 const VOUCHERS_MAX: usize = 4;
-/// VIEW-CHANGEs of one replica that are remembered, the newest ones.
-const CHANGES_MAX: usize = 16;
 
 impl Standing {
     /// Before the first statement of a cluster's first epoch: everybody is in view 0.
@@ -100,14 +99,6 @@ impl Standing {
     }
 }
 
-/// A VIEW-CHANGE that was read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Changed {
-    pub(crate) position: Position,
-    /// What its speaker had shown of itself, this VIEW-CHANGE included.
-    pub(crate) standing: Standing,
-}
-
 /// One epoch of one replica's log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Stream {
@@ -122,11 +113,11 @@ pub(crate) struct Stream {
     /// The last flushes with the heads they end at, for others.
     kept: VecDeque<(Arc<Flush>, Head)>,
     /// Heads that all replicas vouch for alike.
-    vouchers: VecDeque<(Head, Standing)>,
+    vouchers: VecDeque<Claim>,
     /// The last f + 1 equal claims about this log, for whoever lacks what is no longer kept.
     pub(crate) certified: Vec<Signed>,
     /// By target.
-    pub(crate) changes: BTreeMap<View, Changed>,
+    pub(crate) changes: BTreeMap<View, Left>,
     /// Nothing before it was read: it was resumed here.
     pub(crate) resumed_at: Position,
     /// VIEW-CHANGEs up to here may have been forgotten.
@@ -192,8 +183,18 @@ impl Stream {
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
-    pub(crate) fn vouchers(&self) -> impl Iterator<Item = &(Head, Standing)> {
+    pub(crate) fn vouchers(&self) -> impl Iterator<Item = &Claim> {
         self.vouchers.iter()
+    }
+    /// What this log has shown so far: all replicas that have read as far claim it alike.
+    pub(crate) fn shown(&self) -> Claim {
+        Claim::Position {
+            of: self.record.replica,
+            epoch: self.record.epoch,
+            head: self.read,
+            standing: self.standing,
+            changes: self.changes.values().copied().collect(),
+        }
     }
     pub(crate) fn next_statement(&self) -> Option<&Statement> {
         self.waiting.front()
@@ -261,7 +262,7 @@ impl Stream {
         self.read = self.record.extend(self.read, [statement.digest()]);
         self.standing = standing;
         if let Statement::ViewChange { target, .. } = statement {
-            self.changes.insert(target, Changed { position: self.read.position, standing });
+            self.changes.insert(target, Left { target, position: self.read.position, standing });
             if self.changes.len() > CHANGES_MAX
                 && let Some((_, forgotten)) = self.changes.pop_first()
             {
@@ -271,7 +272,7 @@ impl Stream {
         assert!(self.read.position <= self.head.position, "SMR-1: read beyond what was checked");
         let vouched = self.read.position.0.is_multiple_of(limits.vouch_interval);
         if vouched {
-            self.vouchers.push_back((self.read, standing));
+            self.vouchers.push_back(self.shown());
             if self.vouchers.len() > VOUCHERS_MAX {
                 self.vouchers.pop_front();
             }
@@ -280,7 +281,7 @@ impl Stream {
     }
 
     /// Goes on at a later head that f + 1 replicas vouch for [SMR-12].
-    pub(crate) fn resume(&mut self, head: Head, standing: Standing) {
+    pub(crate) fn resume(&mut self, head: Head, standing: Standing, changes: &[Left]) {
         if head.position <= self.read.position {
             return;
         }
@@ -295,8 +296,9 @@ impl Stream {
         }
         (self.read, self.standing) = (head, standing);
         self.resumed_at = head.position;
+        self.changes = changes.iter().map(|left| (left.target, *left)).collect();
         self.vouchers.clear();
-        self.vouchers.push_back((head, standing));
+        self.vouchers.push_back(self.shown());
     }
 
     /// A status goes out: notes whether anything was read since the last one.

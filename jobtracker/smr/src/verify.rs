@@ -25,6 +25,9 @@ pub const CHAIN_MAX: usize = 512;
 /// Pages of a state: 16 GiB.
 pub const PAGES_MAX: usize = 1 << 18;
 
+/// VIEW-CHANGEs of one log that are remembered, the newest ones.
+pub const CHANGES_MAX: usize = 16;
+
 /// Why a message is not given to the core.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -235,8 +238,9 @@ impl Verifier {
 
     pub(crate) fn claim(&self, signed: &Signed) -> Result<(), Rejection> {
         self.member(signed.by)?;
-        if let Claim::Position { of, .. } = &signed.claim {
+        if let Claim::Position { of, changes, .. } = &signed.claim {
             self.member(*of)?;
+            bound("VIEW-CHANGEs of a claim", changes.len(), CHANGES_MAX)?;
         }
         let bytes = claim_bytes(self.cluster, signed.by, &signed.claim);
         let valid = self.keys.verify(signed.by, &bytes, &signed.signature);

@@ -6,7 +6,9 @@ fn main() {
         let s = Scenario::new(plan, seed);
         let r = run(&s, false);
         let b = run(&Scenario { mutant: None, ..s.clone() }, a.len() > 3);
-        let f = |r: &RunReport| r.violation.as_ref().map(|v| v.to_string().chars().take(100).collect::<String>()).unwrap_or_default();
+        let f = |r: &RunReport| {
+            r.violation.as_ref().map(|v| v.to_string().chars().take(100).collect::<String>()).unwrap_or_default()
+        };
         println!("{seed}: {} events {} || base {} events {}", r.events, f(&r), b.events, f(&b));
     }
 }

@@ -200,7 +200,8 @@ impl Scenario {
         let delay_max = *rng.pick(&[1, 3, 10, 10, 40]);
         let timeout = 60 + 2 * latency + 6 * delay_max + rng.below(300);
         let clients = rng.between(1, 4) as usize;
-        let heals = rng.between(600, 600 + 8 * timeout.min(400));
+        let long = if rng.chance(150) { 4 } else { 1 };
+        let heals = long * rng.between(600, 600 + 8 * timeout.min(400));
         Self {
             plan,
             seed,
@@ -243,7 +244,7 @@ impl Scenario {
         }
         let free: Vec<_> = (0..self.replicas).filter(|node| !culprits.contains(node)).collect();
         let node = if rng.chance(500) { free[0] } else { *rng.pick(&free) };
-        let from = if rng.chance(400) { 0 } else { rng.below(self.heals / 2) };
+        let from = if rng.chance(400) { 0 } else { rng.below(self.heals) };
         self.faults.push(Fault::Liar { node, lie, from });
     }
 
@@ -251,7 +252,8 @@ impl Scenario {
     pub(crate) fn add_faults(&mut self, rng: &mut Rng) {
         for _ in 0..rng.below(7) {
             let from = rng.below(self.heals);
-            let until = (from + rng.between(20, 4 * self.limits.view_timeout)).min(self.heals);
+            let lasts = if rng.chance(150) { self.heals } else { rng.between(20, 4 * self.limits.view_timeout) };
+            let until = (from + lasts).min(self.heals);
             let fault = match rng.below(10) {
                 0..=2 => self.crash(from, until, rng),
                 3..=6 => self.cut(from, until, rng),

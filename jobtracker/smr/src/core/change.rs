@@ -6,8 +6,7 @@ use crate::{
     config::Mutant,
     ledger::Path,
     machine::StateMachine,
-    message::{Change, Claim, Message, Signed, Statement},
-    stream::Changed,
+    message::{Change, Claim, Left, Message, Signed, Statement},
     table::Turn,
     types::{RequestId, View},
 };
@@ -160,7 +159,7 @@ impl<M: StateMachine> Core<M> {
         if !mine || begun || view <= self.ledger.view() || !self.may_speak() || self.queue_is_full() {
             return;
         }
-        let mut read: Vec<(Change, Changed)> = Vec::new();
+        let mut read: Vec<(Change, Left)> = Vec::new();
         for stream in &self.ledger.streams {
             if let Some(changed) = stream.changes.get(&view) {
                 let (replica, epoch) = (stream.record.replica, stream.record.epoch);

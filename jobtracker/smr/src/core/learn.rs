@@ -9,12 +9,12 @@ use crate::{
     action::{Action, FaultKind, Record},
     ledger::{Link, Path, ViewLog},
     machine::StateMachine,
-    message::{Claim, Header, Message, Signed, Standing, Status},
+    message::{Claim, Header, Message, Signed, Status},
     stream::Stream,
     types::{History, Seq},
     verify::{CHAIN_MAX, FETCH_MAX},
 };
-use quorate_counter::{Epoch, Head, Position};
+use quorate_counter::{Epoch, Position};
 use quorate_protocol::{digest::Digest, ids::ReplicaId};
 use std::{collections::VecDeque, sync::Arc};
 
@@ -233,15 +233,13 @@ impl<M: StateMachine> Core<M> {
         }
         let Some(stream) = self.ledger.log(of, epoch) else { return };
         self.give_positions(to, stream, out);
-        let claim = Claim::Position { of, epoch, head: stream.read, standing: stream.standing };
+        let claim = stream.shown();
         out.push(Action::Send(to, Message::Claim(Box::new(self.sign(claim)))));
     }
 
     fn give_positions(&self, to: ReplicaId, stream: &Stream, out: &mut Vec<Action>) {
-        let (of, epoch) = (stream.record.replica, stream.record.epoch);
-        for (head, standing) in stream.vouchers() {
-            let claim = Claim::Position { of, epoch, head: *head, standing: *standing };
-            out.push(Action::Send(to, Message::Claim(Box::new(self.sign(claim)))));
+        for claim in stream.vouchers() {
+            out.push(Action::Send(to, Message::Claim(Box::new(self.sign(claim.clone())))));
         }
         for signed in &stream.certified {
             out.push(Action::Send(to, Message::Claim(Box::new(signed.clone()))));
@@ -251,8 +249,7 @@ impl<M: StateMachine> Core<M> {
     /// Vouches for a log up to where it was read, so that f + 1 such claims are there when they are needed.
     pub(super) fn vouch(&mut self, of: ReplicaId, epoch: Epoch, out: &mut Vec<Action>) {
         let Some(stream) = self.ledger.log(of, epoch).filter(|_| !self.replaying) else { return };
-        let claim = Claim::Position { of, epoch, head: stream.read, standing: stream.standing };
-        let signed = self.sign(claim);
+        let signed = self.sign(stream.shown());
         self.certify(of, epoch, &signed);
         out.push(Action::Broadcast(Message::Claim(Box::new(signed))));
     }
@@ -273,10 +270,7 @@ impl<M: StateMachine> Core<M> {
     /// A claim of another replica came after this replica had read as far.
     fn certify_late(&mut self, of: ReplicaId, epoch: Epoch, claim: &Claim) {
         let Some(stream) = self.ledger.log(of, epoch) else { return };
-        let claims = |(head, standing): &(Head, Standing)| {
-            *claim == Claim::Position { of, epoch, head: *head, standing: *standing }
-        };
-        if stream.vouchers().any(claims) {
+        if stream.vouchers().any(|own| own == claim) {
             let own = self.sign(claim.clone());
             self.certify(of, epoch, &own);
         }
@@ -312,12 +306,13 @@ impl<M: StateMachine> Core<M> {
     }
 
     pub(super) fn resume_at(&mut self, claims: &[Signed]) {
-        let Some(Claim::Position { of, epoch, head, standing }) = claims.first().map(|signed| signed.claim.clone())
+        let Some(Claim::Position { of, epoch, head, standing, changes }) =
+            claims.first().map(|signed| signed.claim.clone())
         else {
             return;
         };
         let Some(stream) = self.ledger.log_mut(of, epoch) else { return };
-        stream.resume(head, standing);
+        stream.resume(head, standing, &changes);
         let Some(view) = standing.entered else { return };
         let known = self.ledger.views.first_key_value().map(|(first, _)| *first);
         if view.primary(self.config.replicas()) == of && known.is_some_and(|first| view >= first) {

@@ -6,8 +6,8 @@ use crate::{
     config::Mutant,
     ledger::{Link, Path, ViewLog},
     machine::StateMachine,
-    message::{Body, Change, Claim, Flush, Header, Signed, Statement},
-    stream::{Changed, Taken},
+    message::{Body, Change, Claim, Flush, Header, Left, Signed, Statement},
+    stream::Taken,
     types::{History, View},
     verify::claim_bytes,
 };
@@ -305,7 +305,7 @@ impl<M: StateMachine> Core<M> {
     }
 
     /// The last view that any of them voted in, and the most that was voted for there.
-    pub(super) fn start_from(&self, changes: impl Iterator<Item = Changed>) -> Option<History> {
+    pub(super) fn start_from(&self, changes: impl Iterator<Item = Left>) -> Option<History> {
         let standings = changes.map(|changed| changed.standing).filter(|standing| standing.entered.is_some());
         if self.config.mutated(Mutant::MixedCounters) {
             return standings.map(|standing| standing.upto).max_by_key(|upto| upto.seq);
@@ -314,7 +314,7 @@ impl<M: StateMachine> Core<M> {
     }
 
     /// The VIEW-CHANGE that a NEW-VIEW names; `None` when it was not read yet.
-    fn find_change(&self, view: View, change: &Change) -> Option<Result<Changed, &'static str>> {
+    fn find_change(&self, view: View, change: &Change) -> Option<Result<Left, &'static str>> {
         let log = self.ledger.log(change.replica, change.epoch)?;
         let changes = &log.changes;
         let stale = self.config.mutated(Mutant::StaleCertificate);

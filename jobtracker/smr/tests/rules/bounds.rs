@@ -102,7 +102,7 @@ fn smr_17_questions_and_answers() {
     let digests = |count: usize| (0..count).map(|number| Digest::of(&number.to_be_bytes())).collect::<Vec<_>>();
     is_bounded("batches asked for", FETCH_MAX, |count| Message::FetchBodies(digests(count)));
     is_bounded("pages asked for", FETCH_MAX, |count| Message::FetchPage(digests(count)));
-    is_bounded("batches", FETCH_MAX, |count| Message::Bodies(vec![Arc::new(Batch::default()); count]));
+    is_bounded("batches", FETCH_MAX, |count| Message::Bodies((0..count).map(|_| Arc::new(Batch::default())).collect()));
     is_bounded("bytes of a page", PAGE_BYTES, |bytes| Message::Page(Payload::from(vec![0; bytes])));
     is_bounded("pages of a state", PAGES_MAX, |count| {
         let manifest = Manifest { length: (count * PAGE_BYTES) as u64, pages: vec![Digest::of(b""); count] };
@@ -173,7 +173,7 @@ fn smr_17_replicas_that_are_not_of_the_cluster() {
     let standing = quorate_smr::message::Standing { left: View(0), entered: None, upto: empty(), fresh: false };
     let head = quorate_counter::Head { position: Position(8), chain: Digest::of(b"") };
     let vouched = |of: u32| {
-        let claim = Claim::Position { of: replica(of), epoch: Epoch(0), head, standing };
+        let claim = Claim::Position { of: replica(of), epoch: Epoch(0), head, standing, changes: Vec::new() };
         Message::Claim(Box::new(signed(1, claim)))
     };
     assert!(!outside(vouched(2)) && outside(vouched(3)));

@@ -44,7 +44,7 @@ fn claim() -> impl Strategy<Value = Claim> {
         history().prop_map(|history| Claim::Decided { history }),
         position.prop_map(|(of, epoch, position, chain, standing)| {
             let head = Head { position: Position(position), chain };
-            Claim::Position { of: replica(of), epoch: Epoch(epoch), head, standing }
+            Claim::Position { of: replica(of), epoch: Epoch(epoch), head, standing, changes: Vec::new() }
         }),
     ]
 }

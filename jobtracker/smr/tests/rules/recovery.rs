@@ -216,7 +216,7 @@ fn smr_12_a_replica_that_starts_alone_says_nothing_until_f_others_were_heard() {
 fn position_claim(by: u32, position: u64, upto: History) -> Signed {
     let head = Head { position: Position(position), chain: Digest::of(b"somewhere") };
     let standing = Standing { left: View(0), entered: Some(View(0)), upto, fresh: false };
-    signed(by, Claim::Position { of: replica(3), epoch: Epoch(0), head, standing })
+    signed(by, Claim::Position { of: replica(3), epoch: Epoch(0), head, standing, changes: Vec::new() })
 }
 
 /// Five replicas, of which 4 cannot read on in the log of 3: its first part is lost.

@@ -1,13 +1,13 @@
 //! SMR-7 to SMR-10: leaving views and beginning them.
 
 use crate::{
-    fixture::{cluster, replica, small},
+    fixture::replica,
     world::{World, batch, commit, empty, prepare, signed, view_change, wish},
 };
 use quorate_counter::{Epoch, Position};
 use quorate_protocol::ids::ReplicaId;
 use quorate_smr::{
-    Action, FaultKind, History, Limits, Record, Seq, View,
+    Action, History, Record, Seq, View,
     message::{Change, Claim, Message, Statement, WireMessage},
 };
 use std::{cell::RefCell, rc::Rc};
@@ -300,7 +300,11 @@ fn smr_9_a_longer_sequence_of_an_earlier_view_gives_way() {
     world.until("view 1 commits", |world| world.executed(1) == 1 && world.executed(2) == 1);
     let (view, committed) = (world.core(1).view(), world.core(1).executed());
     assert_eq!((view, committed.seq), (View(1), Seq(1)));
-    // Replica 1 is gone, and 0 comes with four proposals of view 0.
+    // 0 leaves view 0 with four proposals of its own, before it hears of view 1. Then it comes back, and 1 is gone.
+    for by in [1, 2] {
+        world.inject(by, 0, Message::Claim(Box::new(wish(by, 2))));
+    }
+    assert!(persisted_view_changes(&world, 0) > 0);
     world.crash(1);
     world.cut.clear();
     world.ask(9, 2, "in a later view");
@@ -403,7 +407,4 @@ fn smr_10_a_view_begins_with_messages_late_and_in_another_order() {
     }
     world.until("both executed it", |world| world.executed(1) == 4 && world.executed(2) == 4);
     assert!(world.agree() && world.is_peaceful());
-    assert!(!world.node(2).faults.iter().any(|fault| matches!(fault.kind, FaultKind::Garbage(_))));
-    assert_eq!(world.limits, Limits { ..small() });
-    assert_eq!(History::empty(cluster()), empty());
 }

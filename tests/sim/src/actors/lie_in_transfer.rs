@@ -48,14 +48,14 @@ impl Actor for LieInTransfer {
                 claims.truncate(1);
                 Message::Stable(claims)
             }
-            Message::Claim(signed) => match signed.claim {
-                Claim::Position { of, epoch, head, mut standing } => {
+            Message::Claim(mut signed) => {
+                if let Claim::Position { standing, .. } = &mut signed.claim {
                     hands.lied();
                     standing.upto = hands.fiction(standing.upto.seq);
-                    Message::Claim(Box::new(hands.sign(Claim::Position { of, epoch, head, standing })))
+                    *signed = hands.sign(signed.claim.clone());
                 }
-                _ => Message::Claim(signed),
-            },
+                Message::Claim(signed)
+            }
             Message::Status(mut status) if hands.rng.chance(200) => {
                 hands.lied();
                 let ahead = hands.rng.between(1, 1000);
