@@ -63,10 +63,9 @@ fn fault(fault: &Fault) -> FaultView {
 
 fn describe(kind: &FaultKind) -> String {
     match kind {
-        FaultKind::Forked { epoch, one, .. } => format!(
-            "its trusted log attested two different heads at position {} of epoch {}: it is broken, or was cloned or \
-             rolled back",
-            one.0.position, epoch.0
+        FaultKind::Forked { epoch, .. } => format!(
+            "its trusted log attested two histories in epoch {}: it is broken, or was cloned or rolled back",
+            epoch.0
         ),
         FaultKind::Breach { epoch, what, .. } => {
             format!("it broke the agreement's rules, in epoch {}: {what}", epoch.0)

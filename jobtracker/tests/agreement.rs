@@ -236,6 +236,30 @@ async fn a_replica_that_was_wiped_learns_everything_and_votes_again() {
 }
 
 #[tokio::test]
+async fn beyond_a_checkpoint_replicas_start_from_its_state_and_the_wiped_one_gets_it_from_the_others() {
+    let mut trio = trio().await;
+    let client = trio.client();
+    let mut made = 0;
+    while trio.view(0).await.checkpoint == 0 {
+        create_all(&client, (made..made + 100).map(|i| format!("/a/{i}"))).await;
+        made += 100;
+    }
+    trio.stop(2).await;
+    trio.directories[2] = TempDir::new().expect("a directory");
+    trio.start(2).await;
+    trio.until_alike().await;
+    for replica in 0..2 {
+        trio.stop(replica).await;
+        trio.start(replica).await;
+    }
+    create_all(&client, names("b", 3)).await;
+    assert_eq!(count(&client, "/a").await, made);
+    trio.until_alike().await;
+    trio.assert_nobody_is_accused().await;
+    trio.stop_all().await;
+}
+
+#[tokio::test]
 async fn a_replica_with_an_old_disk_says_nothing_twice() {
     let mut trio = trio().await;
     let client = trio.client();

@@ -98,17 +98,27 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
+/// A trusted log that goes on in two ways from one head: the digests of both ways, which differ at some position that both
+/// have, and the certificates of their ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    /// The last head that both have.
+    pub from: Head,
+    /// One way.
+    pub one: (Vec<Digest>, Certificate),
+    /// The other.
+    pub other: (Vec<Digest>, Certificate),
+}
+
 /// Kinds of faults. The first three are proofs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultKind {
-    /// Its trusted log attested two heads at one position: the log is broken, or was cloned or rolled back.
+    /// Its trusted log attested two histories: the log is broken, or was cloned or rolled back.
     Forked {
         /// In which epoch.
         epoch: Epoch,
-        /// One head with its certificate.
-        one: (Head, Certificate),
-        /// The other.
-        other: (Head, Certificate),
+        /// The proof.
+        fork: Box<Fork>,
     },
     /// It said by its trusted log what it must not say after what it said before.
     Breach {

@@ -125,9 +125,6 @@ impl Ledger {
     pub(crate) fn stream(&self, replica: ReplicaId) -> Option<&Stream> {
         self.streams.get(replica.number() as usize)
     }
-    pub(crate) fn stream_mut(&mut self, replica: ReplicaId) -> Option<&mut Stream> {
-        self.streams.get_mut(replica.number() as usize)
-    }
     /// One epoch of a replica's log.
     pub(crate) fn log(&self, replica: ReplicaId, epoch: Epoch) -> Option<&Stream> {
         let at = replica.number() as usize;

@@ -74,7 +74,7 @@ mod pending;
 mod stream;
 mod table;
 
-pub use action::{Action, Compaction, Fault, FaultKind, Input, Outcome, Record};
+pub use action::{Action, Compaction, Fault, FaultKind, Fork, Input, Outcome, Record};
 pub use config::{Config, Identify, Keys, Limits, Mutant, PAGE_BYTES};
 pub use core::{Core, PeerReport, Report, RestoreError};
 pub use machine::{StateMachine, Unreadable};

@@ -6,13 +6,17 @@
 //! fault: nothing after it counts in this epoch.
 
 use crate::{
+    action::Fork,
     config::{Config, Limits, Mutant},
     message::{Body, Claim, Flush, Left, Signed, Standing, Statement},
     types::{History, View},
     verify::CHANGES_MAX,
 };
 use quorate_counter::{Certificate, EpochRecord, Head, Position};
-use quorate_protocol::ids::{OrderedTime, ReplicaId};
+use quorate_protocol::{
+    digest::Digest,
+    ids::{OrderedTime, ReplicaId},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -137,7 +141,7 @@ pub(crate) struct Stream {
     #[serde(skip)]
     pub(crate) asked: (Position, OrderedTime),
     #[serde(skip)]
-    ahead: BTreeMap<Position, (Arc<Flush>, Vec<Arc<Body>>)>,
+    ahead: BTreeMap<Position, Arc<Flush>>,
 }
 
 /// What a flush brought.
@@ -152,8 +156,8 @@ pub(crate) enum Taken {
     Full,
     /// Its certificate is not of the log that was read so far.
     Invalid,
-    /// The log attested two heads at one position.
-    Forked((Head, Certificate), (Head, Certificate)),
+    /// The log attested two histories.
+    Forked(Box<Fork>),
 }
 
 impl Stream {
@@ -209,8 +213,10 @@ impl Stream {
             return self.compare(&flush);
         }
         if flush.after > self.head.position {
-            if self.ahead.len() < AHEAD_MAX {
-                self.ahead.insert(flush.after, (flush, bodies));
+            // Nothing can be checked of it yet: its batches are fetched later, and the nearest ones are kept.
+            self.ahead.insert(flush.after, flush);
+            if self.ahead.len() > AHEAD_MAX {
+                self.ahead.pop_last();
             }
             return Taken::Gap;
         }
@@ -221,7 +227,10 @@ impl Stream {
         let new = flush.statements.get(known..).unwrap_or_default();
         let head = self.record.extend(self.head, new.iter().map(Statement::digest));
         if self.record.verify(head, &flush.certificate).is_err() {
-            return Taken::Invalid;
+            return match self.compare(&flush) {
+                Taken::Forked(fork) => Taken::Forked(fork),
+                _ => Taken::Invalid,
+            };
         }
         self.waiting.extend(new.iter().cloned());
         self.head = head;
@@ -233,25 +242,52 @@ impl Stream {
     }
 
     /// The next flush that was beyond a gap and no longer is.
-    pub(crate) fn take_ahead(&mut self) -> Option<(Arc<Flush>, Vec<Arc<Body>>)> {
+    pub(crate) fn take_ahead(&mut self) -> Option<Arc<Flush>> {
         let (after, _) = self.ahead.first_key_value()?;
         if *after > self.head.position { None } else { self.ahead.pop_first().map(|(_, ahead)| ahead) }
     }
 
-    /// Looks whether a flush that is not new shows that the log was cloned or rolled back.
+    /// Looks whether a flush shows that the log was cloned or rolled back: from a head that was read, it goes on
+    /// otherwise than what was read, and both are attested.
     fn compare(&self, flush: &Flush) -> Taken {
-        let ends_at = |position: Position| self.kept.iter().find(|(_, end)| end.position == position);
-        let Some((mine, end)) = ends_at(flush.end()) else { return Taken::Nothing };
-        let before = match ends_at(flush.after) {
-            Some((_, before)) => *before,
-            None if flush.after == Position(0) => self.record.genesis(),
-            None => return Taken::Nothing,
+        let Some((from, mine, certificate)) = self.known_between(flush.after, flush.end()) else {
+            return Taken::Nothing;
         };
-        let other = self.record.extend(before, flush.statements.iter().map(Statement::digest));
-        if other == *end || self.record.verify(other, &flush.certificate).is_err() {
+        let other: Vec<Digest> = flush.statements.iter().map(Statement::digest).collect();
+        let differs = mine.iter().zip(&other).any(|(mine, other)| mine != other);
+        let attested = || self.record.verify(self.record.extend(from, other.iter().copied()), &flush.certificate);
+        if !differs || attested().is_err() {
             return Taken::Nothing;
         }
-        Taken::Forked((*end, mine.certificate.clone()), (other, flush.certificate.clone()))
+        Taken::Forked(Box::new(Fork { from, one: (mine, certificate), other: (other, flush.certificate.clone()) }))
+    }
+
+    /// The head at a position, what was read from there to another or a little further, and the certificate of its end.
+    fn known_between(&self, after: Position, upto: Position) -> Option<(Head, Vec<Digest>, Certificate)> {
+        let first = self.kept.partition_point(|(_, end)| end.position <= after);
+        let mut head = match first.checked_sub(1).and_then(|before| self.kept.get(before)) {
+            Some((_, end)) => *end,
+            None => self.kept.front().filter(|(flush, _)| flush.after == Position(0)).map(|_| self.record.genesis())?,
+        };
+        let (mut from, mut digests) = (None, Vec::new());
+        for (flush, end) in self.kept.iter().skip(first) {
+            // A kept flush may begin before the one before it ends.
+            let known = (head.position.0 - flush.after.0) as usize;
+            for digest in flush.statements.iter().skip(known).map(Statement::digest) {
+                if head.position == after {
+                    from = Some(head);
+                }
+                if from.is_some() {
+                    digests.push(digest);
+                }
+                head = self.record.extend(head, [digest]);
+            }
+            if end.position >= upto {
+                return from.map(|from| (from, digests, flush.certificate.clone()));
+            }
+        }
+        let (last, _) = self.kept.back()?;
+        from.map(|from| (from, digests, last.certificate.clone()))
     }
 
     /// The next statement was read, and this is how its speaker stands after it.

@@ -54,7 +54,7 @@ impl<M: StateMachine> Core<M> {
             match stream.take(flush, bodies, &limits) {
                 Taken::New(flush, bodies) => {
                     out.push(Action::Persist(Record::Flush(flush)));
-                    next = stream.take_ahead();
+                    next = stream.take_ahead().map(|flush| (flush, Vec::new()));
                     self.stash.extend(bodies);
                 }
                 Taken::Gap => {
@@ -66,10 +66,12 @@ impl<M: StateMachine> Core<M> {
                         out.push(Action::Send(from, crate::message::Message::FetchFlushes { of, epoch, after }));
                     }
                 }
-                Taken::Nothing | Taken::Full | Taken::Invalid => next = stream.take_ahead(),
-                Taken::Forked(one, other) => {
-                    stream.break_off("its trusted log attested two heads at one position".to_owned());
-                    self.accuse(of, FaultKind::Forked { epoch, one, other }, out);
+                Taken::Nothing | Taken::Full | Taken::Invalid => {
+                    next = stream.take_ahead().map(|flush| (flush, Vec::new()));
+                }
+                Taken::Forked(fork) => {
+                    stream.break_off("its trusted log attested two histories".to_owned());
+                    self.accuse(of, FaultKind::Forked { epoch, fork }, out);
                     break;
                 }
             }
@@ -237,6 +239,10 @@ impl<M: StateMachine> Core<M> {
     ) -> Reading {
         if self.is_over(view) {
             return Reading::Done;
+        }
+        let own = self.ledger.log(speaker.0, speaker.1).map(|log| log.read.position);
+        if changes.iter().any(|change| (change.replica, change.epoch) == speaker && Some(change.position) > own) {
+            return Reading::Breach("SMR-9: a NEW-VIEW that names a VIEW-CHANGE of its own speaker that comes later");
         }
         match self.certificate(view, changes) {
             Certificate::Wait => return Reading::Wait,

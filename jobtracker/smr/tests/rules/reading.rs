@@ -55,6 +55,8 @@ fn smr_1_nothing_beyond_a_gap_counts_and_nothing_in_it_is_skipped() {
     assert!(world.statements(1).is_empty(), "no vote for what follows a gap");
     world.inject_all(0, &first);
     assert_eq!(world.position(1, 0), 2, "what was beyond the gap had been kept");
+    // Its batch was not: nothing could be checked of it then.
+    world.inject_all(0, &Message::Bodies(vec![Arc::new(batch(2, 1))]));
     assert_eq!(world.core(1).executed(), history);
     assert!(world.agree() && world.is_peaceful());
 }
@@ -131,11 +133,13 @@ fn is_caught(one: usize, other: usize) {
     world.inject(0, 1, lies[1].clone());
     let fault = world.node(1).faults.first().unwrap_or_else(|| panic!("{one} and {other} statements: not caught"));
     assert_eq!(fault.replica, replica(0));
-    let FaultKind::Forked { epoch, one, other } = &fault.kind else { panic!("{fault:?}") };
-    assert_eq!(one.0.position, other.0.position);
-    assert_ne!(one.0.chain, other.0.chain);
-    for (head, certificate) in [one, other] {
-        assert_eq!(record(0, epoch.0).verify(*head, certificate), Ok(()), "anybody can check it");
+    let FaultKind::Forked { epoch, fork } = &fault.kind else { panic!("{fault:?}") };
+    let log = record(0, epoch.0);
+    assert_eq!(fork.from, log.genesis());
+    assert!(fork.one.0.iter().zip(&fork.other.0).any(|(one, other)| one != other));
+    for (digests, certificate) in [&fork.one, &fork.other] {
+        let end = log.extend(fork.from, digests.iter().copied());
+        assert_eq!(log.verify(end, certificate), Ok(()), "anybody can check it");
     }
     let (statement, _) = prepare(0, empty(), world.now, &batch(9, 9));
     let read = world.position(1, 0);
@@ -145,9 +149,15 @@ fn is_caught(one: usize, other: usize) {
 }
 
 #[test]
-fn smr_1_two_heads_at_one_position_prove_a_forked_log() {
+fn smr_1_two_histories_of_one_log_prove_that_it_forked() {
     is_caught(1, 1);
     is_caught(3, 3);
+}
+
+#[test]
+fn smr_1_a_fork_is_proven_even_if_it_ends_elsewhere_than_what_was_read() {
+    is_caught(3, 2);
+    is_caught(2, 3);
 }
 
 #[test]
