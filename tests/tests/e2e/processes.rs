@@ -11,33 +11,47 @@ use quorate_tests::{
 
 const ARGUMENTS: &[&str] = &["--split", "128KiB", "--reducers", "4", "--timeout", "2s"];
 
+/// A liar that has its say in so many jobs shows.
+const JOBS_MAX: u32 = 10;
+
+async fn all_blamed(cluster: &Processes, liars: &[(TrackerId, Guilt)]) -> bool {
+    let trackers = cluster.client().trackers().await.expect("trackers");
+    let blamed = |liar| trackers.iter().any(|tracker| tracker.id == liar && tracker.evidence > 0);
+    liars.iter().all(|(liar, _)| blamed(*liar))
+}
+
 async fn counts(f: &str, liars: &[(TrackerId, Kind)]) {
     let text = plays();
     let cluster = Processes::start(under_test(), 5, liars).await;
     cluster.put(&text, "/in/plays").await;
     let mut arguments = ARGUMENTS.to_vec();
     arguments.extend(["--f", f]);
+    let shown: Vec<(TrackerId, Guilt)> = liars
+        .iter()
+        .filter(|(_, kind)| matches!(kind, Kind::CorruptMap | Kind::WrongMapDigest | Kind::Garbled | Kind::TwoVotes))
+        .map(|(liar, kind)| (*liar, guilt(*kind)))
+        .collect();
     // A replay needs an earlier job: in its first one that liar has nothing to say again.
-    let jobs = if liars.iter().any(|(_, kind)| *kind == Kind::Replay) { 2 } else { 1 };
-    for job in 1..=jobs {
+    let replays = liars.iter().any(|(_, kind)| *kind == Kind::Replay);
+    let mut jobs = 0;
+    loop {
         let view = cluster.ended(cluster.submit_wordcount(&arguments).await).await;
         succeeded(&view);
         assert_eq!(merged(&cluster.read_all("/out").await), counted_by_coreutils(&text));
-        if job < jobs {
-            let out = quorate_protocol::file::Path::parse("/out").expect("a path");
-            cluster.client().remove(out, true).await.expect("removed");
+        jobs += 1;
+        // On a busy machine a liar may come too late to be heard, in one job and in the next.
+        let heard = all_blamed(&cluster, &shown).await || jobs == JOBS_MAX;
+        if heard && (jobs > 1 || !replays) {
+            break;
         }
+        let out = quorate_protocol::file::Path::parse("/out").expect("a path");
+        cluster.client().remove(out, true).await.expect("removed");
     }
     // A lie need not show in one short job; what is blamed must be the guilty one.
     let blamed = cluster.client().trackers().await.expect("trackers");
     for tracker in blamed.iter().filter(|tracker| tracker.evidence > 0) {
         assert!(liars.iter().any(|(liar, kind)| *liar == tracker.id && guilt(*kind) != Guilt::Nothing));
     }
-    let shown: Vec<(TrackerId, Guilt)> = liars
-        .iter()
-        .filter(|(_, kind)| matches!(kind, Kind::CorruptMap | Kind::WrongMapDigest | Kind::Garbled | Kind::TwoVotes))
-        .map(|(liar, kind)| (*liar, guilt(*kind)))
-        .collect();
     if !shown.is_empty() || liars.is_empty() {
         only_guilty(cluster.client(), &shown).await;
     }

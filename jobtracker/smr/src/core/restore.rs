@@ -109,8 +109,9 @@ impl<M: StateMachine> Core<M> {
             Record::Learned(headers) => {
                 let mut at = self.ledger.committed;
                 let mut learned: Vec<(History, _)> = Vec::new();
+                let committed = at.seq;
                 // The logs that were read before may lead as far already.
-                for header in headers.into_iter().filter(|header| header.seq > at.seq) {
+                for header in headers.into_iter().filter(|header| header.seq > committed) {
                     if header.seq != at.seq.next() {
                         return Err(damaged(format!(
                             "batch {} was learned after batch {}, and what is between them is missing",
