@@ -107,12 +107,13 @@ pub(crate) struct Parts {
 
 /// The owner of the agreement.
 pub(crate) struct Node {
+    /// Dropped before the trusted log's thread is waited for, which may have something to tell.
+    inbox: Receiver<Event>,
     core: Core<Shared>,
     store: Store,
     clerk: Clerk,
     outbox: Outbox,
     lie: Option<Arc<dyn Lie>>,
-    inbox: Receiver<Event>,
     /// What the core is told next, all at once, so that it shares batches and attestations.
     inputs: Vec<Input>,
     /// What came with the messages among them.
@@ -153,12 +154,12 @@ impl Node {
         let (executed, watcher) = watch::channel(executed.seq.0);
         let order = Order::new(inbox.send, state, Arc::clone(&histories), watcher);
         let node = Self {
+            inbox: inbox.receive,
             core,
             store,
             clerk,
             outbox,
             lie,
-            inbox: inbox.receive,
             inputs: Vec::new(),
             rooms: Vec::new(),
             actions,

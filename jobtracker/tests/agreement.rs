@@ -4,16 +4,20 @@ mod fixture;
 
 use fixture::*;
 use futures::StreamExt;
+use quorate_counter::{Epoch, Software, helper};
 use quorate_jobtracker::{Options, Replica, ReplicaLiar, StartError, StoreError, client::Client};
 use quorate_protocol::{
     cluster::Cluster,
     digest::Digest,
-    ids::TrackerId,
+    ids::{ReplicaId, TrackerId},
     job::{Directive, InputKind, Partitioning, Program, Specification},
     limits::ATTEMPT_MEMORY_MIN,
     query::ReplicaView,
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,6 +30,8 @@ struct Trio {
     directories: [TempDir; 3],
     replicas: [Option<Replica>; 3],
     liar: Option<(usize, ReplicaLiar)>,
+    /// Whose trusted log is behind a socket.
+    helper: Option<(usize, PathBuf)>,
 }
 
 async fn trio() -> Trio {
@@ -40,7 +46,7 @@ async fn lying(liar: Option<(usize, ReplicaLiar)>) -> Trio {
     let addresses: Vec<_> = listeners.iter().map(|(_, address)| address.clone()).collect();
     let cluster = Cluster { allow_liars: liar.is_some(), ..cluster(&addresses) };
     let directories = [(); 3].map(|()| TempDir::new().expect("a directory"));
-    let mut trio = Trio { cluster, directories, replicas: [None, None, None], liar };
+    let mut trio = Trio { cluster, directories, replicas: [None, None, None], liar, helper: None };
     for (replica, (listener, _)) in listeners.into_iter().enumerate() {
         trio.replicas[replica] = Some(Replica::start(trio.options(replica), listener).await.expect("starts"));
     }
@@ -51,7 +57,8 @@ impl Trio {
     fn options(&self, replica: usize) -> Options {
         let number = u8::try_from(replica).expect("three");
         let liar = self.liar.filter(|(liar, _)| *liar == replica).map(|(_, liar)| liar);
-        Options { liar, ..options(&self.cluster, number, self.directories[replica].path(), LEASE_LONG) }
+        let helper = self.helper.clone().filter(|(with, _)| *with == replica).map(|(_, socket)| socket);
+        Options { liar, helper, ..options(&self.cluster, number, self.directories[replica].path(), LEASE_LONG) }
     }
 
     fn client(&self) -> Client {
@@ -295,6 +302,29 @@ async fn a_replica_whose_records_are_older_than_its_trusted_log_says_nothing_twi
     trio.start(2).await;
     prove_that_it_votes(&mut trio, 2).await;
     assert!(trio.view(2).await.epoch > 0);
+    trio.assert_nobody_is_accused().await;
+    trio.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_trusted_log_in_a_helper_goes_on_when_its_replica_restarts() {
+    let mut trio = trio().await;
+    trio.stop(0).await;
+    trio.directories[0] = TempDir::new().expect("a directory");
+    let socket = trio.directories[0].path().join("socket");
+    let listener = helper::listen(&socket, helper::own_user()).expect("a socket");
+    let log = Software::new(key(REPLICA_SEED), trio.cluster.id(), ReplicaId::new(0), Epoch(0));
+    // It serves for as long as this process lives.
+    std::thread::spawn(move || helper::serve(&listener, Box::new(log), helper::own_user()));
+    trio.helper = Some((0, socket));
+    for round in ["first", "second"] {
+        trio.start(0).await;
+        create_all(&trio.client(), names(round, 3)).await;
+        prove_that_it_votes(&mut trio, 0).await;
+        trio.until_alike().await;
+        trio.stop(0).await;
+        trio.client().remove(path("/voted"), true).await.expect("removed");
+    }
     trio.assert_nobody_is_accused().await;
     trio.stop_all().await;
 }

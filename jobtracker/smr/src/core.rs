@@ -112,6 +112,8 @@ pub struct Core<M> {
     /// Epochs that were proposed in this view.
     proposed_admissions: BTreeSet<(ReplicaId, Epoch)>,
     peers: BTreeMap<ReplicaId, Peer>,
+    /// Position claims of this replica that others gave back.
+    own_positions: VecDeque<Signed>,
     /// The own wish for another view.
     wants: Option<Signed>,
     snapshots: BTreeMap<Seq, Snapshot>,
@@ -233,6 +235,7 @@ impl<M: StateMachine> Core<M> {
             proposed_time: OrderedTime::default(),
             proposed_admissions: BTreeSet::new(),
             peers: others.map(|replica| (replica, Peer::default())).collect(),
+            own_positions: VecDeque::new(),
             wants: None,
             snapshots: BTreeMap::new(),
             transfer: None,

@@ -344,6 +344,11 @@ impl Stream {
         (self.read_at_status, self.behind) = (self.read.position, false);
     }
 
+    /// Whether it is time to ask what it has shown: seldom, for everybody answers.
+    pub(crate) fn asks_for_position(&self) -> bool {
+        self.stuck % 4 == 2
+    }
+
     /// Whether it could not be read on for some time: something that it depends on, or a part of it, is missing.
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck >= 2

@@ -95,8 +95,11 @@ impl<M: StateMachine> Core<M> {
             if let Some(log) = self.ledger.log_mut(of, epoch) {
                 log.on_status();
             }
-            if self.ledger.log(of, epoch).is_some_and(Stream::is_stuck) {
+            let Some(log) = self.ledger.log(of, epoch) else { continue };
+            if log.asks_for_position() {
                 out.push(Action::Broadcast(Message::FetchPosition { of, epoch }));
+            }
+            if log.is_stuck() {
                 self.resume(of, epoch, out);
             }
         }
@@ -196,8 +199,10 @@ impl<M: StateMachine> Core<M> {
             }
             Claim::Position { of, epoch, .. } => {
                 let (of, epoch) = (*of, *epoch);
-                if let Some(peer) = self.peers.get_mut(&by) {
-                    remember(&mut peer.positions, signed.clone(), CLAIMS_MAX);
+                match self.peers.get_mut(&by) {
+                    Some(peer) => remember(&mut peer.positions, signed.clone(), CLAIMS_MAX),
+                    // What it vouched for before it lost its memory is as good as others' word.
+                    None => remember(&mut self.own_positions, signed.clone(), CLAIMS_MAX),
                 }
                 self.certify_late(of, epoch, &signed.claim);
                 self.resume(of, epoch, out);
@@ -288,7 +293,8 @@ impl<M: StateMachine> Core<M> {
             Claim::Position { of: who, epoch: when, head, .. } => *who == of && *when == epoch && head.position > least,
             _ => false,
         };
-        let claims: Vec<&Signed> = self.peers.values().flat_map(|peer| &peer.positions).filter(vouched).collect();
+        let claims: Vec<&Signed> =
+            self.peers.values().flat_map(|peer| &peer.positions).chain(&self.own_positions).filter(vouched).collect();
         let support = |claim: &Claim| -> Vec<Signed> {
             claims.iter().filter(|signed| signed.claim == *claim).map(|signed| (*signed).clone()).collect()
         };
@@ -313,6 +319,7 @@ impl<M: StateMachine> Core<M> {
         };
         let Some(stream) = self.ledger.log_mut(of, epoch) else { return };
         stream.resume(head, standing, &changes);
+        stream.certified = claims.to_vec();
         let Some(view) = standing.entered else { return };
         let known = self.ledger.views.first_key_value().map(|(first, _)| *first);
         if view.primary(self.config.replicas()) == of && known.is_some_and(|first| view >= first) {
