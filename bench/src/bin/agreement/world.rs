@@ -78,7 +78,7 @@ pub(crate) enum Failure {
     Seconds(f64),
     #[error(transparent)]
     Device(#[from] DeviceError),
-    #[error("a core refused another one's message")]
+    #[error("a core refused another one's message: {0}")]
     Rejected(#[from] Rejection),
     #[error(transparent)]
     Client(#[from] Wrong),

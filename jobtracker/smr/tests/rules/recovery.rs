@@ -7,8 +7,8 @@ use crate::{
 use quorate_counter::{Epoch, Head, Position, TrustedLog};
 use quorate_protocol::digest::Digest;
 use quorate_smr::{
-    Action, History, Limits, Payload, Record, RestoreError, View,
-    message::{Claim, Message, Signed, Standing, Statement},
+    Action, History, Limits, Payload, Record, RestoreError, Seq, View,
+    message::{Claim, Header, Message, Signed, Standing, Statement},
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -315,20 +315,24 @@ fn smr_13_what_was_kept_and_was_damaged_is_refused() {
     };
     let with = |record: Record| Disk { records: [good.records.clone(), vec![record]].concat(), ..good.clone() };
     let learned = match world.statements(0).first() {
-        Some(Statement::Prepare { header, .. }) => Record::Learned(vec![header.clone()]),
+        Some(Statement::Prepare { header, .. }) => Header { seq: Seq(500), ..header.clone() },
         other => panic!("{other:?}"),
     };
     world.crash(2);
-    for bad in [
+    for (number, bad) in [
         Disk { compaction: Some((flipped(&state).into(), ledger.clone())), ..good.clone() },
         Disk { compaction: Some((Payload::from(&state[1..]), ledger.clone())), ..good.clone() },
         Disk { compaction: Some((state.clone(), ledger[..ledger.len() - 1].to_vec())), ..good.clone() },
         Disk { compaction: Some((state, Vec::new())), ..good.clone() },
         with(Record::Own(commit(0, empty()))),
         with(Record::Body(b"no batch".as_slice().into())),
-        with(learned),
-    ] {
-        assert!(matches!(world.restart_from(2, bad), Err(RestoreError::Damaged(_))));
+        with(Record::Learned(vec![learned])),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refused = matches!(world.restart_from(2, bad), Err(RestoreError::Damaged(_)));
+        assert!(refused, "the damage with number {number}");
     }
     world.restart_from(2, good).expect("the original is good");
 }

@@ -25,9 +25,9 @@ impl FloodCounters {
 
     fn claim(hands: &mut Hands) {
         let claim = if hands.rng.chance(500) {
-            Claim::ViewChange { target: View(hands.rng.next()) }
+            Claim::ViewChange { target: View(hands.rng.draw()) }
         } else {
-            let seq = quorate_smr::Seq(hands.rng.next());
+            let seq = quorate_smr::Seq(hands.rng.draw());
             Claim::Decided { history: hands.fiction(seq) }
         };
         let signed = hands.sign(claim);

@@ -181,7 +181,7 @@ impl Hands {
 
     /// Some digest that means nothing.
     pub(crate) fn noise(&mut self) -> Digest {
-        Digest::of(&self.rng.next().to_le_bytes())
+        Digest::of(&self.rng.draw().to_le_bytes())
     }
 
     /// A history that nobody has.

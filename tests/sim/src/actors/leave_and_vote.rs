@@ -18,6 +18,8 @@ pub(crate) struct LeaveAndVote {
     left: View,
     /// What it voted for there already.
     entered: Option<Seq>,
+    /// The last place that it voted for after leaving, and the view of that.
+    voted: Option<(View, Seq)>,
     /// Votes in a view that it had left.
     late: u64,
 }
@@ -42,10 +44,16 @@ impl LeaveAndVote {
         (self.left, self.entered, self.late) = (wanted, None, 0);
         hands.send(None, Message::Claim(Box::new(own)));
         hands.publish(0, vec![Statement::ViewChange { target: wanted, requests }], Vec::new());
+        self.vote_late(hands);
+    }
+
+    /// Votes for all that was proposed in the view that it has left.
+    fn vote_late(&mut self, hands: &mut Hands) {
         let view = hands.view;
-        if let Some(tip) = hands.tip(view).filter(|tip| view < wanted && tip.seq > hands.executed.seq)
+        if let Some(tip) = hands.tip(view).filter(|tip| view < self.left && Some((view, tip.seq)) > self.voted)
             && view.primary(hands.replicas) != hands.me
         {
+            self.voted = Some((view, tip.seq));
             self.late += 1;
             hands.lied();
             hands.publish(0, vec![Statement::Commit { view, upto: tip }], Vec::new());
@@ -74,6 +82,7 @@ impl Actor for LeaveAndVote {
                 !entered || *view > left
             }
         });
+        let leaves = draft.statements.iter().any(|statement| matches!(statement, Statement::ViewChange { .. }));
         for statement in &draft.statements {
             if let Statement::ViewChange { target, .. } = statement {
                 (self.left, self.entered, self.late) = (*target, None, 0);
@@ -83,6 +92,9 @@ impl Actor for LeaveAndVote {
             }
         }
         hands.publish(draft.brain, draft.statements, draft.bodies);
+        if leaves {
+            self.vote_late(hands);
+        }
     }
 
     fn say(&mut self, hands: &mut Hands, _brain: usize, to: To, message: WireMessage) {

@@ -66,7 +66,7 @@ impl World<'_> {
     }
 
     fn carry_request(&mut self, to: usize, id: RequestId, bytes: &Payload) {
-        for delay in self.to_replica(to) {
+        for delay in self.way_to_replica(to) {
             self.after(delay, Event::Request { to, id, bytes: bytes.clone() });
         }
     }
@@ -92,7 +92,7 @@ impl World<'_> {
         let waits = |client: &crate::client::Client| client.flight.as_ref().is_some_and(|flight| flight.id == id);
         let Some(client) = self.clients.iter().position(waits) else { return };
         let outcome = self.liar_replies(node, outcome);
-        for delay in self.to_client(node) {
+        for delay in self.way_to_client(node) {
             self.after(delay, Event::Answer { client, from: node, id, outcome: outcome.clone() });
         }
     }

@@ -240,7 +240,7 @@ impl<'a> World<'a> {
 
     /// Puts an event into the queue.
     fn at(&mut self, tick: u64, event: Event) {
-        let tie = self.rng.next();
+        let tie = self.rng.draw();
         self.queue.push(Reverse(Entry { tick, tie, event }));
     }
 

@@ -82,11 +82,11 @@ impl World<'_> {
     }
 
     /// Whether the link between a client and a replica works is up to the same network.
-    pub(super) fn to_replica(&mut self, to: usize) -> Vec<u64> {
+    pub(super) fn way_to_replica(&mut self, to: usize) -> Vec<u64> {
         self.journey(CLIENTS, 1 << to)
     }
 
-    pub(super) fn to_client(&mut self, from: usize) -> Vec<u64> {
+    pub(super) fn way_to_client(&mut self, from: usize) -> Vec<u64> {
         self.journey(1 << from, CLIENTS)
     }
 
