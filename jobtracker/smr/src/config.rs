@@ -68,7 +68,7 @@ impl Default for Limits {
             pending_max: 8192,
             pending_bytes_max: 64 << 20,
             sessions_max: 64,
-            vouch_interval: 256,
+            vouch_interval: 128,
             clock_ahead_max: 5_000,
             view_timeout: 2_000,
             status_interval: 100,

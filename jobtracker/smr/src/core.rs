@@ -211,6 +211,11 @@ impl<M: StateMachine> Core<M> {
 
     fn blank(config: Config, now: OrderedTime, machine: M) -> Self {
         assert!(config.genesis.len() % 2 == 1, "a cluster has 2f + 1 replicas");
+        let limits = &config.limits;
+        assert!(
+            limits.flushes_kept_max as u64 >= limits.vouch_interval * 3,
+            "what is not vouched for yet fits in what is kept"
+        );
         assert!((config.me.number() as usize) < config.genesis.len(), "a replica is of its cluster");
         let ledger = Ledger::new(&config);
         let members =

@@ -140,6 +140,9 @@ impl Ledger {
     pub(crate) fn logs(&self) -> impl Iterator<Item = &Stream> {
         self.retired.iter().flatten().chain(&self.streams)
     }
+    pub(crate) fn logs_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.retired.iter_mut().flatten().chain(&mut self.streams)
+    }
     /// Begins a replica's new epoch.
     pub(crate) fn retire(&mut self, record: EpochRecord, standing: Standing) {
         let at = record.replica.number() as usize;

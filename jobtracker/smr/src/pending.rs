@@ -73,11 +73,10 @@ impl Pending {
             self.unproposed_len -= 1;
             self.unproposed_bytes -= waiting.request.len();
         }
-        self.tidy();
     }
 
-    /// Keeps the queues proportional to what waits.
-    fn tidy(&mut self) {
+    /// To be called when some were removed. Keeps the queues proportional to what waits.
+    pub(crate) fn tidy(&mut self) {
         let requests = &self.requests;
         let live = |(order, id): &(u64, RequestId)| requests.get(id).is_some_and(|waiting| waiting.order == *order);
         while self.arrivals.front().is_some_and(|entry| !live(entry)) {
@@ -174,5 +173,6 @@ impl Pending {
     pub(crate) fn retain(&mut self, keep: impl Fn(&RequestId) -> bool) {
         let gone: Vec<RequestId> = self.requests.keys().filter(|id| !keep(id)).copied().collect();
         gone.iter().for_each(|id| self.remove(id));
+        self.tidy();
     }
 }

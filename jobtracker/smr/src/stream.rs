@@ -220,7 +220,10 @@ impl Stream {
             }
             return Taken::Gap;
         }
-        if self.waiting.len() + flush.statements.len() > limits.waiting_max {
+        self.forget_certified(limits);
+        if self.waiting.len() + flush.statements.len() > limits.waiting_max
+            || self.kept.len() >= limits.flushes_kept_max
+        {
             return Taken::Full;
         }
         let known = (self.head.position.0 - flush.after.0) as usize;
@@ -235,10 +238,33 @@ impl Stream {
         self.waiting.extend(new.iter().cloned());
         self.head = head;
         self.kept.push_back((Arc::clone(&flush), head));
-        while self.kept.len() > limits.flushes_kept_max {
+        Taken::New(flush, bodies)
+    }
+
+    /// Up to here f + 1 replicas vouch for what this log shows: whoever lacks it needs no flush from before.
+    pub(crate) fn certified_position(&self) -> Position {
+        match self.certified.first().map(|signed| &signed.claim) {
+            Some(Claim::Position { head, .. }) => head.position,
+            _ => Position(0),
+        }
+    }
+
+    /// Forgets what others vouch for, but for the last of it: who lags a little need not resume.
+    pub(crate) fn forget_old(&mut self, vouch_interval: u64) {
+        let certified = self.certified_position().0;
+        while self.kept.front().is_some_and(|(_, end)| end.position.0 + 2 * vouch_interval <= certified) {
             self.kept.pop_front();
         }
-        Taken::New(flush, bodies)
+    }
+
+    /// Makes room. What f + 1 replicas do not vouch for is never forgotten: nobody could read on.
+    fn forget_certified(&mut self, limits: &Limits) {
+        let certified = self.certified_position();
+        while self.kept.len() >= limits.flushes_kept_max
+            && self.kept.front().is_some_and(|(_, end)| end.position <= certified)
+        {
+            self.kept.pop_front();
+        }
     }
 
     /// The next flush that was beyond a gap and no longer is.

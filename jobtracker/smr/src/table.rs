@@ -20,7 +20,8 @@ pub(crate) struct ClientTable {
 /// The sessions of one client.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Book {
-    sessions: BTreeMap<u64, Session>,
+    /// In the order of their numbers. They are few.
+    sessions: Vec<(u64, Session)>,
     /// The largest session that was forgotten.
     forgotten: Option<u64>,
 }
@@ -49,7 +50,7 @@ impl ClientTable {
     /// What is to be done with a request.
     pub(crate) fn turn(&self, id: &RequestId) -> Turn {
         let Some(book) = self.clients.get(&id.client) else { return Turn::Execute };
-        match book.sessions.get(&id.session) {
+        match book.get(id.session) {
             Some(kept) if id.sequence > kept.sequence => Turn::Execute,
             Some(kept) if id.sequence == kept.sequence => Turn::Executed(kept.history, kept.reply.clone()),
             Some(_) => Turn::Stale,
@@ -62,7 +63,7 @@ impl ClientTable {
     pub(crate) fn executed(&mut self, id: &RequestId, history: History, reply: Payload, sessions_max: usize) {
         self.executed += 1;
         let book = self.clients.entry(id.client).or_default();
-        book.sessions.insert(id.session, Session { sequence: id.sequence, reply, history, used: self.executed });
+        book.insert(id.session, Session { sequence: id.sequence, reply, history, used: self.executed });
         if book.sessions.len() > sessions_max {
             book.forget_one();
         }
@@ -71,11 +72,26 @@ impl ClientTable {
 }
 
 impl Book {
+    fn find(&self, number: u64) -> Result<usize, usize> {
+        self.sessions.binary_search_by_key(&number, |(number, _)| *number)
+    }
+
+    fn get(&self, number: u64) -> Option<&Session> {
+        self.find(number).ok().and_then(|at| self.sessions.get(at)).map(|(_, session)| session)
+    }
+
+    fn insert(&mut self, number: u64, session: Session) {
+        match self.find(number) {
+            Ok(at) => self.sessions[at].1 = session,
+            Err(at) => self.sessions.insert(at, (number, session)),
+        }
+    }
+
     fn forget_one(&mut self) {
-        let quietest = self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(session, _)| *session);
-        if let Some(session) = quietest {
-            self.sessions.remove(&session);
-            self.forgotten = self.forgotten.max(Some(session));
+        let quietest = self.sessions.iter().enumerate().min_by_key(|(_, (_, session))| session.used).map(|(at, _)| at);
+        if let Some(at) = quietest {
+            let (number, _) = self.sessions.remove(at);
+            self.forgotten = self.forgotten.max(Some(number));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use quorate_protocol::{canonical, digest::Digest, ids::ReplicaId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{cmp::Ordering, fmt, ops::Deref, sync::Arc};
 
 /// A view: who is primary. Views are entered in order, and many are skipped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -66,8 +66,22 @@ impl History {
 }
 
 /// A client of the agreement, by the digest of what authenticates it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ClientId(pub Digest);
+
+impl Ord for ClientId {
+    /// The order of the digests' bytes, the first eight at once: tables of clients are searched at every request.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let first = |id: &Self| id.0.as_bytes().first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+        first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for ClientId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Names a request: it is executed once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

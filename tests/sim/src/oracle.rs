@@ -114,14 +114,14 @@ impl Oracle {
         if self.sent.get(id) != Some(request) {
             self.violate("VALIDITY", || format!("replica {node} executed {id:?}, which no client sent"));
         }
-        let other = *self.places.entry(*id).or_insert(*place);
-        if *again || other != *place {
-            self.violate("EXACTLY-ONCE", || format!("replica {node} executed {id:?} at {place} and {other}"));
-        }
         let first = self.applied.entry(*place).or_insert_with(|| applied.clone());
         if *first != applied {
             let text = format!("replica {node} executed {applied:?}, another one {first:?}");
             self.violate("AGREEMENT", || text);
+        }
+        let other = *self.places.entry(*id).or_insert(*place);
+        if *again || other != *place {
+            self.violate("EXACTLY-ONCE", || format!("replica {node} executed {id:?} at {place} and {other}"));
         }
     }
 

@@ -157,6 +157,13 @@ impl Scenario {
             Plan::Lie(lie) => {
                 scenario.add_liar(lie, &mut rng);
                 scenario.add_faults(&mut rng);
+                // Many lies are told when views change.
+                for _ in 0..rng.below(3) {
+                    let from = rng.below(scenario.heals);
+                    let until = (from + 4 * scenario.limits.view_timeout).min(scenario.heals);
+                    let fault = scenario.isolation(from, until, &mut rng);
+                    scenario.faults.push(fault);
+                }
             }
             Plan::Mutant(mutant) => directed::mutant(&mut scenario, mutant, &mut rng),
             Plan::ClonedLog => directed::cloned_log(&mut scenario, &mut rng),
@@ -293,9 +300,9 @@ impl Scenario {
         Fault::Cut { senders, receivers: all as u32 & !senders, from, until }
     }
 
-    /// The primary of one of the first views is cut off.
+    /// Nobody hears one replica, which may be the primary.
     fn isolation(&self, from: u64, until: u64, rng: &mut Rng) -> Fault {
-        let alone = 1 << rng.below(self.replicas.min(2) as u64);
+        let alone = 1 << rng.index(self.replicas);
         let others = ((1 << self.replicas) - 1) & !alone;
         Fault::Cut { senders: alone, receivers: others, from, until }
     }
@@ -310,7 +317,7 @@ fn limits(timeout: u64, clients: usize, rng: &mut Rng) -> Limits {
         pipeline_max: rng.between(1, 8.min(checkpoint_interval)),
         checkpoint_interval,
         flush_statements_max: rng.between(6, 12) as usize,
-        flushes_kept_max: rng.between(16, 64) as usize,
+        flushes_kept_max: rng.between(48, 96) as usize,
         waiting_max: rng.between(16, 64) as usize,
         pending_max: rng.between(clients as u64, 12) as usize,
         pending_bytes_max: 16 << 10,

@@ -43,7 +43,7 @@ fn smr_3_skipped_commits_are_found() {
 
 #[test]
 fn smr_7_the_current_view_in_a_request_is_found() {
-    finds(Mutant::CurrentViewInRequest, 20);
+    finds(Mutant::CurrentViewInRequest, 40);
 }
 
 #[test]

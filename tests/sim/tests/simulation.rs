@@ -54,7 +54,7 @@ fn random_faults_break_nothing_and_reach_what_they_are_for() {
 #[test]
 fn every_lie_is_told_and_borne() {
     for lie in Lie::ALL {
-        let coverage = passes(Plan::Lie(lie), 1000, 24);
+        let coverage = passes(Plan::Lie(lie), 1000, 40);
         assert!(coverage.get(lie.counter()) > 0, "nobody saw the {lie}");
     }
 }

@@ -90,6 +90,7 @@ async fn a_replica_with_a_full_disk_ends_with_a_clear_error_and_the_others_go_on
     let file = fs::File::create(&filler).expect("a file");
     let full = std::io::copy(&mut std::io::repeat(0), &mut &file).expect_err("the disk fills up");
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    drop(file);
     // Whatever is ordered now is to be kept by everybody: more than the small disk holds.
     for number in 0..20 {
         let files = (0..400)

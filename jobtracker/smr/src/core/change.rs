@@ -68,6 +68,7 @@ impl<M: StateMachine> Core<M> {
             }
             // Its client has gone on: nobody orders it any more.
             self.pending.remove(&id);
+            self.pending.tidy();
         }
         let late = self.machine.deadline().is_some_and(|deadline| over(deadline.max(self.timers.view)));
         let tip = self.ledger.views.get(&view).map_or(self.ledger.committed, |log| log.tip);

@@ -86,6 +86,8 @@ impl<M: StateMachine> Core<M> {
     fn forget_before(&mut self, stable: Seq, before: Seq) {
         let kept_from = before.max(floor(stable, self.config.limits.checkpoint_interval));
         self.ledger.forget(kept_from);
+        let interval = self.config.limits.vouch_interval;
+        self.ledger.logs_mut().for_each(|log| log.forget_old(interval));
         self.forget_bodies();
         self.snapshots.retain(|seq, _| *seq >= stable);
     }

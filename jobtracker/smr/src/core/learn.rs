@@ -96,7 +96,9 @@ impl<M: StateMachine> Core<M> {
                 log.on_status();
             }
             let Some(log) = self.ledger.log(of, epoch) else { continue };
-            if log.asks_for_position() {
+            let uncertified = log.read.position.0.saturating_sub(log.certified_position().0);
+            let late = uncertified > self.config.limits.vouch_interval * 2 && self.timers.turn.is_multiple_of(4);
+            if log.asks_for_position() || late {
                 out.push(Action::Broadcast(Message::FetchPosition { of, epoch }));
             }
             if log.is_stuck() {

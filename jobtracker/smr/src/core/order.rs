@@ -134,6 +134,7 @@ impl<M: StateMachine> Core<M> {
             self.pending.remove(id);
             out.push(Action::Reply(*id, outcome));
         }
+        self.pending.tidy();
         if let Some(admits) = &header.admits {
             self.change_member(admits, history);
         }

@@ -28,6 +28,14 @@ impl<M: StateMachine> Core<M> {
         out.push(Action::Persist(Record::Own(statement)));
     }
 
+    /// Whether enough of what this replica said was read by others. Who speaks on while nobody hears could not be followed
+    /// later: what f + 1 replicas do not vouch for must be kept, and that is bounded.
+    fn is_heard(&self) -> bool {
+        let certified = self.ledger.streams[self.config.me.number() as usize].certified_position();
+        let unheard = self.ledger.own.tail().0.saturating_sub(certified.0);
+        unheard <= self.config.limits.flushes_kept_max as u64 / 4 * 3
+    }
+
     fn queue_room(&self) -> usize {
         self.config.limits.flush_statements_max.saturating_sub(self.ledger.own.queue.len())
     }
@@ -75,7 +83,7 @@ impl<M: StateMachine> Core<M> {
         let view = self.ledger.view();
         let own = &self.ledger.own;
         let backup = view.primary(self.config.replicas()) != self.config.me;
-        if !backup || !self.may_speak() || own.standing.left > view || !own.queue.is_empty() {
+        if !backup || !self.may_speak() || own.standing.left > view || !own.queue.is_empty() || !self.is_heard() {
             return;
         }
         let Some(log) = self.ledger.views.get(&view) else { return };
@@ -106,7 +114,7 @@ impl<M: StateMachine> Core<M> {
             return;
         }
         let reserved = RESERVED.min(self.config.limits.flush_statements_max / 2);
-        while self.queue_room() > reserved && self.window_is_open() {
+        while self.queue_room() > reserved && self.window_is_open() && self.is_heard() {
             let Some((batch, ids, admits)) = self.next_batch(view) else { return };
             self.propose_batch(view, batch, ids, admits, out);
         }

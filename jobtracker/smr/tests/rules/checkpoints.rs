@@ -105,7 +105,7 @@ fn is_divided(world: &World) -> usize {
 
 /// Replica 2 has missed so much that it must fetch a state of many pages.
 fn world_with_one_behind() -> World {
-    let mut world = World::with(3, Limits { flushes_kept_max: 8, vouch_interval: 4, ..small() });
+    let mut world = World::with(3, Limits { flushes_kept_max: 12, vouch_interval: 4, ..small() });
     world.cut.insert(2);
     for sequence in 1..=40 {
         world.ask(1, sequence, &format!("{sequence} ").repeat(12_000));

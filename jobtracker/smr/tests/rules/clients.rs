@@ -139,7 +139,7 @@ fn smr_16_the_oldest_session_is_forgotten_and_then_refused() {
 
 #[test]
 fn smr_16_the_client_table_outlives_restarts_and_comes_with_the_state() {
-    let limits = Limits { flushes_kept_max: 8, vouch_interval: 4, ..small() };
+    let limits = Limits { flushes_kept_max: 12, vouch_interval: 4, ..small() };
     let mut world = World::with(3, limits);
     world.cut.insert(2);
     world.ask_many(1, 1..41, 0);

@@ -80,7 +80,14 @@ fn smr_17_waiting_max() {
 }
 
 fn roomy() -> Limits {
-    Limits { pipeline_max: 200, checkpoint_interval: 400, flush_statements_max: 300, waiting_max: 400, ..small() }
+    Limits {
+        pipeline_max: 200,
+        checkpoint_interval: 400,
+        flush_statements_max: 300,
+        waiting_max: 400,
+        flushes_kept_max: 96,
+        ..small()
+    }
 }
 
 #[test]
@@ -120,18 +127,36 @@ fn claim_of(message: &WireMessage, by: ReplicaId) -> Option<&Claim> {
 
 #[test]
 fn smr_17_flushes_kept_max() {
-    let mut world = World::with(3, Limits { flushes_kept_max: 10, vouch_interval: 4, ..small() });
+    let mut world = World::with(3, Limits { flushes_kept_max: 12, vouch_interval: 4, ..small() });
     world.crash(2);
-    world.ask_many(1, 1..11, 1);
+    world.ask_many(1, 1..13, 1);
     ask_log(&mut world, 0);
-    assert_eq!(count(&world, is_flush), 10);
-    world.ask_many(1, 11..12, 1);
+    assert_eq!(count(&world, is_flush), 12);
+    world.ask_many(1, 13..14, 1);
     ask_log(&mut world, 0);
     assert_eq!(count(&world, is_flush), 0, "the first one is gone");
     let vouches = |message: &WireMessage| matches!(claim_of(message, replica(1)), Some(Claim::Position { .. }));
     assert!(count(&world, vouches) > 0, "and it vouches for later heads instead");
     ask_log(&mut world, 1);
-    assert_eq!(count(&world, is_flush), 10);
+    assert_eq!(count(&world, is_flush), 12);
+}
+
+#[test]
+fn smr_17_whoever_is_not_heard_falls_silent_before_what_it_said_is_forgotten() {
+    let mut world = World::with(5, Limits { flushes_kept_max: 16, vouch_interval: 4, ..small() });
+    // What replica 4 says reaches nobody; the others go on without it.
+    world.filter = Box::new(|from, _, message| (from != replica(4)).then_some(message));
+    world.ask_many(1, 1..41, 4);
+    let own = |action: &&Action| matches!(action, Action::Persist(quorate_smr::Record::Own(_)));
+    assert_eq!(
+        world.node(4).done.iter().filter(own).count(),
+        13,
+        "three quarters of what is kept, and the one that is above"
+    );
+    world.filter = Box::new(|_, _, message| Some(message));
+    world.until("all have read its log", |world| (0..4).all(|reader| world.position(reader, 4) >= 13));
+    world.ask_many(1, 41..45, 4);
+    assert!(world.agree() && world.is_peaceful());
 }
 
 #[test]
@@ -234,7 +259,7 @@ fn smr_17_flush_statements_max_and_what_is_reserved() {
 
 #[test]
 fn smr_17_vouch_interval_and_how_many_heads_are_vouched_for() {
-    let mut world = World::with(3, Limits { vouch_interval: 5, flushes_kept_max: 3, ..small() });
+    let mut world = World::with(3, Limits { vouch_interval: 5, flushes_kept_max: 15, ..small() });
     world.ask_many(1, 1..25, 1);
     world.run(2);
     let positions = |world: &World| {

@@ -187,7 +187,7 @@ fn smr_12_a_wiped_replica_learns_is_admitted_and_votes_from_the_next_view_on() {
 
 #[test]
 fn smr_12_a_wiped_replica_learns_from_checkpoints_what_logs_no_longer_have() {
-    let mut world = World::with(3, Limits { flushes_kept_max: 8, vouch_interval: 4, ..small() });
+    let mut world = World::with(3, Limits { flushes_kept_max: 12, vouch_interval: 4, ..small() });
     world.ask_many(1, 1..60, 2);
     world.crash(2);
     world.ask_many(1, 60..100, 1);
@@ -261,7 +261,7 @@ fn smr_12_a_log_that_can_be_read_is_not_resumed() {
 
 #[test]
 fn smr_12_whoever_lagged_behind_what_logs_have_goes_on_with_one_other() {
-    let mut world = World::with(3, Limits { flushes_kept_max: 8, vouch_interval: 4, ..small() });
+    let mut world = World::with(3, Limits { flushes_kept_max: 12, vouch_interval: 4, ..small() });
     world.cut.insert(2);
     world.ask_many(1, 1..41, 1);
     // The one who lags was never faulty: the crash of another is within the bound.

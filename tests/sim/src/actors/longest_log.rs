@@ -5,7 +5,7 @@
 use crate::actors::{Actor, Draft, Hands, To};
 use quorate_smr::{
     View,
-    message::{Message, Statement, WireMessage},
+    message::{Claim, Message, Statement, WireMessage},
 };
 
 /// Compares counters of different views.
@@ -35,6 +35,15 @@ impl Actor for LongestLog {
             }
         }
         hands.publish(draft.brain, draft.statements, Vec::new());
+    }
+
+    fn tick(&mut self, hands: &mut Hands) {
+        // It likes views to change.
+        if hands.rng.chance(100) {
+            let target = hands.view.next();
+            let wish = hands.sign(Claim::ViewChange { target });
+            hands.send(None, Message::Claim(Box::new(wish)));
+        }
     }
 
     fn say(&mut self, hands: &mut Hands, _brain: usize, to: To, message: WireMessage) {

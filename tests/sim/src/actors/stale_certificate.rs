@@ -24,6 +24,8 @@ pub(crate) struct StaleCertificate {
     voted: BTreeMap<ReplicaId, (View, History)>,
     /// The first VIEW-CHANGE of each replica, and its own last one.
     kept: BTreeMap<ReplicaId, Kept>,
+    /// The last view that it began.
+    begun: View,
 }
 
 impl StaleCertificate {
@@ -71,25 +73,35 @@ impl StaleCertificate {
     }
 }
 
+impl StaleCertificate {
+    /// Begins the view that it left for, without waiting for anybody.
+    fn begin(&mut self, hands: &mut Hands) {
+        let Some(view) = self.kept.get(&hands.me).map(|kept| kept.target).filter(|view| *view > self.begun) else {
+            return;
+        };
+        if view.primary(hands.replicas) == hands.me
+            && let Some(stale) = self.stale(hands, view)
+        {
+            self.begun = view;
+            hands.lied();
+            hands.publish(0, vec![stale], Vec::new());
+        }
+    }
+}
+
 impl Actor for StaleCertificate {
     fn draft(&mut self, hands: &mut Hands, mut draft: Draft) {
         // What it knows of votes in later views it keeps to itself.
         draft.statements.retain(|statement| match statement {
             Statement::Commit { view, .. } => *view == View(0),
-            Statement::Prepare { .. } | Statement::ViewChange { .. } | Statement::NewView { .. } => true,
+            Statement::NewView { view, .. } => *view > self.begun,
+            Statement::Prepare { .. } | Statement::ViewChange { .. } => true,
         });
-        for statement in &mut draft.statements {
-            if let Statement::NewView { view, .. } = statement
-                && let Some(stale) = self.stale(hands, *view)
-            {
-                *statement = stale;
-                hands.lied();
-            }
-        }
         if let Some(flush) = hands.write(draft.brain, draft.statements) {
             self.remember(hands, &flush);
             hands.send(None, Message::Flush(flush, draft.bodies));
         }
+        self.begin(hands);
     }
 
     fn hear(
@@ -102,6 +114,7 @@ impl Actor for StaleCertificate {
         if let Message::Flush(flush, _) = message {
             self.remember(hands, flush);
         }
+        self.begin(hands);
         Some(message.clone())
     }
 }
