@@ -310,7 +310,9 @@ impl<M: StateMachine> Core<M> {
             Message::Claim(signed) => self.on_claim(*signed, out),
             Message::Forward(body) => {
                 for (id, request) in body.ids.iter().zip(&body.batch.requests) {
-                    self.take_request(*id, request.clone());
+                    if self.table.turn(id) == Turn::Execute {
+                        self.take_request(*id, request.clone());
+                    }
                 }
             }
             Message::FetchFlushes { of, epoch, after } => self.give_flushes(from, of, epoch, after, out),
@@ -340,18 +342,15 @@ impl<M: StateMachine> Core<M> {
         }
     }
 
-    /// Keeps a request that is new, unless there is no room for it [SMR-17].
+    /// Keeps a request that is not executed, unless there is no room for it [SMR-17].
     fn take_request(&mut self, id: RequestId, request: Payload) -> bool {
-        if self.pending.contains(&id) || self.table.turn(&id) != Turn::Execute {
-            return true;
-        }
         let limits = &self.config.limits;
         let room = self.pending.len() < limits.pending_max
             && self.pending.bytes() + request.len() <= limits.pending_bytes_max.max(limits.request_bytes_max);
         if room {
             self.pending.insert(id, request, self.now);
         }
-        room
+        room || self.pending.contains(&id)
     }
 
     /// Whether this replica may take positions in its log.

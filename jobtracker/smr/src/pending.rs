@@ -3,7 +3,7 @@
 use crate::types::{Payload, RequestId};
 use quorate_protocol::ids::OrderedTime;
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 
 /// Entries of a queue beside the live ones before it is tidied up.
 const DEAD_MAX: usize = 1024;
@@ -54,16 +54,17 @@ impl Pending {
         self.requests.contains_key(id)
     }
 
+    /// Lets a request wait, unless it does already.
     pub(crate) fn insert(&mut self, id: RequestId, request: Payload, since: OrderedTime) {
-        self.bytes += request.len();
-        self.unproposed_bytes += request.len();
+        let Entry::Vacant(place) = self.requests.entry(id) else { return };
         let order = self.next;
         self.next += 1;
-        let waiting = Waiting { request, order, since, proposed: false, forwarded: false };
-        assert!(self.requests.insert(id, waiting).is_none(), "a request waits once");
+        self.bytes += request.len();
+        self.unproposed_bytes += request.len();
+        self.unproposed_len += 1;
+        place.insert(Waiting { request, order, since, proposed: false, forwarded: false });
         self.arrivals.push_back((order, id));
         self.unproposed.push_back((order, id));
-        self.unproposed_len += 1;
     }
 
     pub(crate) fn remove(&mut self, id: &RequestId) {

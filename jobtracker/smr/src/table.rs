@@ -5,7 +5,10 @@
 //! the longest goes. Session numbers grow with time, so a session at or below one that went is refused: otherwise its
 //! recorded requests could be played back and executed a second time.
 
-use crate::types::{ClientId, History, Payload, RequestId};
+use crate::{
+    action::Outcome,
+    types::{ClientId, History, Payload, RequestId},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -59,15 +62,34 @@ impl ClientTable {
         }
     }
 
-    /// Keeps the reply to an executed request.
-    pub(crate) fn executed(&mut self, id: &RequestId, history: History, reply: Payload, sessions_max: usize) {
-        self.executed += 1;
+    /// Executes a request, if it is new, as a part of a batch, and keeps the reply.
+    pub(crate) fn execute(
+        &mut self,
+        id: &RequestId,
+        history: History,
+        sessions_max: usize,
+        run: impl FnOnce() -> Payload,
+    ) -> Outcome {
         let book = self.clients.entry(id.client).or_default();
-        book.insert(id.session, Session { sequence: id.sequence, reply, history, used: self.executed });
+        let place = book.find(id.session);
+        match place.ok().and_then(|at| book.sessions.get(at)).map(|(_, kept)| kept) {
+            Some(kept) if id.sequence == kept.sequence => return Outcome::Executed(kept.history, kept.reply.clone()),
+            Some(kept) if id.sequence < kept.sequence => return Outcome::Stale,
+            None if book.forgotten.is_some_and(|forgotten| id.session <= forgotten) => return Outcome::Stale,
+            Some(_) | None => {}
+        }
+        let reply = run();
+        self.executed += 1;
+        let session = Session { sequence: id.sequence, reply: reply.clone(), history, used: self.executed };
+        match place {
+            Ok(at) => book.sessions[at].1 = session,
+            Err(at) => book.sessions.insert(at, (id.session, session)),
+        }
         if book.sessions.len() > sessions_max {
             book.forget_one();
         }
         assert!(book.sessions.len() <= sessions_max, "SMR-17: a client's sessions outgrew their bound");
+        Outcome::Executed(history, reply)
     }
 }
 
@@ -78,13 +100,6 @@ impl Book {
 
     fn get(&self, number: u64) -> Option<&Session> {
         self.find(number).ok().and_then(|at| self.sessions.get(at)).map(|(_, session)| session)
-    }
-
-    fn insert(&mut self, number: u64, session: Session) {
-        match self.find(number) {
-            Ok(at) => self.sessions[at].1 = session,
-            Err(at) => self.sessions.insert(at, (number, session)),
-        }
     }
 
     fn forget_one(&mut self) {

@@ -67,6 +67,22 @@ pub(crate) fn mutant(scenario: &mut Scenario, mutant: Mutant, rng: &mut Rng) {
     }
 }
 
+/// What lets a lie do its worst, where that needs more than luck. Says whether there is anything of that kind.
+pub(crate) fn stage(scenario: &mut Scenario, lie: Lie, rng: &mut Rng) -> bool {
+    let staged: fn(&mut Scenario, &mut Rng) = match lie {
+        Lie::LeaveAndVote => vote_after_view_change,
+        Lie::StaleCertificate => stale_certificate,
+        Lie::OldProposals => mixed_counters,
+        _ => return false,
+    };
+    if scenario.replicas != 3 {
+        return false;
+    }
+    quiet(scenario, rng);
+    staged(scenario, rng);
+    true
+}
+
 fn liar(scenario: &mut Scenario, node: usize, lie: Lie) {
     scenario.faults.push(Fault::Liar { node, lie, from: 0 });
 }
@@ -88,7 +104,7 @@ fn stale_certificate(scenario: &mut Scenario, rng: &mut Rng) {
 /// Replica 0 proposes much that nobody can vote for; view 1 commits little; replica 1 is cut off. Replica 2 knows better
 /// than to begin view 2 with what replica 0 proposed, but view 3 is replica 0's.
 fn mixed_counters(scenario: &mut Scenario, rng: &mut Rng) {
-    liar(scenario, 0, Lie::LongestLog);
+    liar(scenario, 0, Lie::OldProposals);
     scenario.log_latency = vec![10, 20, 20];
     scenario.workload.clients = 12;
     scenario.workload.requests = 12;

@@ -154,6 +154,7 @@ impl Scenario {
                 }
                 scenario.add_faults(&mut rng);
             }
+            Plan::Lie(lie) if rng.chance(400) && directed::stage(&mut scenario, lie, &mut rng) => {}
             Plan::Lie(lie) => {
                 scenario.add_liar(lie, &mut rng);
                 scenario.add_faults(&mut rng);

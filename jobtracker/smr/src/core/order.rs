@@ -2,11 +2,10 @@
 
 use super::{Core, Member};
 use crate::{
-    action::{Action, Outcome},
+    action::Action,
     ledger::{Path, ViewLog},
     machine::StateMachine,
     message::{Admits, Header, Standing},
-    table::Turn,
     types::{History, Payload, Seq, View},
 };
 use quorate_protocol::ids::ReplicaId;
@@ -122,15 +121,9 @@ impl<M: StateMachine> Core<M> {
         let history = History { seq, digest };
         self.machine.advance(header.time);
         for (id, request) in body.ids.iter().zip(&body.batch.requests) {
-            let outcome = match self.table.turn(id) {
-                Turn::Execute => {
-                    let reply = Payload::from(self.machine.apply(header.time, id, request));
-                    self.table.executed(id, history, reply.clone(), self.config.limits.sessions_max);
-                    Outcome::Executed(history, reply)
-                }
-                Turn::Executed(history, reply) => Outcome::Executed(history, reply),
-                Turn::Stale => Outcome::Stale,
-            };
+            let machine = &mut self.machine;
+            let run = || Payload::from(machine.apply(header.time, id, request));
+            let outcome = self.table.execute(id, history, self.config.limits.sessions_max, run);
             self.pending.remove(id);
             out.push(Action::Reply(*id, outcome));
         }

@@ -147,7 +147,7 @@ fn smr_17_whoever_is_not_heard_falls_silent_before_what_it_said_is_forgotten() {
     // What replica 4 says reaches nobody; the others go on without it.
     world.filter = Box::new(|from, _, message| (from != replica(4)).then_some(message));
     world.ask_many(1, 1..41, 4);
-    let own = |action: &&Action| matches!(action, Action::Persist(quorate_smr::Record::Own(_)));
+    let own = |action: &&Action| matches!(action, Action::Persist(Record::Own(_)));
     assert_eq!(
         world.node(4).done.iter().filter(own).count(),
         13,

@@ -17,9 +17,9 @@ mod leave_and_vote;
 mod lie_in_checkpoint;
 mod lie_in_transfer;
 mod lie_to_clients;
-mod longest_log;
 mod mute;
 mod old_epoch;
+mod old_proposals;
 mod omit_tail;
 mod pen;
 mod skip_votes;
@@ -85,8 +85,8 @@ pub enum Lie {
     Impatient,
     /// Gives clients other answers than its machine gave.
     LieToClients,
-    /// Begins a view with the longest log, of whatever view.
-    LongestLog,
+    /// Begins a view with what it proposed itself in an earlier one.
+    OldProposals,
     /// Does not hear that views begin.
     Deaf,
     /// Says nothing to anybody.
@@ -117,7 +117,7 @@ impl Lie {
         Self::WrongStart,
         Self::Impatient,
         Self::LieToClients,
-        Self::LongestLog,
+        Self::OldProposals,
         Self::Deaf,
         Self::Mute,
     ];
@@ -146,7 +146,7 @@ impl Lie {
             Lie::WrongStart => "lie: NEW-VIEW with a wrong start",
             Lie::Impatient => "lie: wants other views",
             Lie::LieToClients => "lie: to clients",
-            Lie::LongestLog => "lie: NEW-VIEW with the longest log",
+            Lie::OldProposals => "lie: NEW-VIEW with its old proposals",
             Lie::Deaf => "lie: deaf to new views",
             Lie::Mute => "lie: mute",
         }
@@ -180,7 +180,7 @@ impl Lie {
             Lie::WrongStart => Box::new(wrong_start::WrongStart),
             Lie::Impatient => Box::<impatient::Impatient>::default(),
             Lie::LieToClients => Box::new(lie_to_clients::LieToClients),
-            Lie::LongestLog => Box::<longest_log::LongestLog>::default(),
+            Lie::OldProposals => Box::<old_proposals::OldProposals>::default(),
             Lie::Deaf => Box::new(deaf::Deaf),
             Lie::Mute => Box::new(mute::Mute),
         }

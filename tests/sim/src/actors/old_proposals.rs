@@ -1,6 +1,5 @@
-//! Begins a view with the longest sequence of proposals, whatever view they are of: its own from when it was primary,
-//! which nobody voted for since it kept the batches back, and not the shorter one that was committed in a later view
-//! [SMR-9].
+//! Begins a view with its own proposals from when it was primary before, which nobody voted for since it kept the batches
+//! back, and not with what was committed in a later view: whoever only counts takes that for more [SMR-9].
 
 use crate::actors::{Actor, Draft, Hands, To};
 use quorate_smr::{
@@ -8,14 +7,14 @@ use quorate_smr::{
     message::{Claim, Message, Statement, WireMessage},
 };
 
-/// Compares counters of different views.
+/// Begins with what it proposed once.
 #[derive(Default)]
-pub(crate) struct LongestLog {
+pub(crate) struct OldProposals {
     /// The first view that it proposed in.
     proposed: Option<View>,
 }
 
-impl Actor for LongestLog {
+impl Actor for OldProposals {
     fn draft(&mut self, hands: &mut Hands, mut draft: Draft) {
         // It votes for nobody else, so that its log stands for what it proposed.
         draft.statements.retain(|statement| !matches!(statement, Statement::Commit { .. }));
@@ -26,7 +25,7 @@ impl Actor for LongestLog {
                 }
                 Statement::NewView { start, .. } => {
                     let own = self.proposed.and_then(|view| hands.tip(view));
-                    if let Some(tip) = own.filter(|tip| tip.seq > start.seq) {
+                    if let Some(tip) = own.filter(|tip| tip != start) {
                         *start = tip;
                         hands.lied();
                     }
