@@ -60,6 +60,7 @@ fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
         | Record::Body(_)
         | Record::Learned(_)
         | Record::Linked(..)
+        | Record::Certified(_)
         | Record::Resumed(_)
         | Record::Renewed(..) => None,
     }

@@ -74,6 +74,8 @@ pub enum Record {
     Linked(History, Vec<Header>),
     /// The f + 1 claims by which a replica's log was resumed at a later head.
     Resumed(Vec<Signed>),
+    /// f + 1 claims of what a log has shown: without them nobody could pass on a log whose beginning is forgotten.
+    Certified(Vec<Signed>),
     /// The trusted log's new epoch, before it is used.
     Renewed(EpochRecord, Certificate),
 }

@@ -206,7 +206,7 @@ impl<M: StateMachine> Core<M> {
                     // What it vouched for before it lost its memory is as good as others' word.
                     None => remember(&mut self.own_positions, signed.clone(), CLAIMS_MAX),
                 }
-                self.certify_late(of, epoch, &signed.claim);
+                self.certify_late(of, epoch, &signed.claim, out);
                 self.resume(of, epoch, out);
             }
         }
@@ -257,29 +257,31 @@ impl<M: StateMachine> Core<M> {
     pub(super) fn vouch(&mut self, of: ReplicaId, epoch: Epoch, out: &mut Vec<Action>) {
         let Some(stream) = self.ledger.log(of, epoch).filter(|_| !self.replaying) else { return };
         let signed = self.sign(stream.shown());
-        self.certify(of, epoch, &signed);
+        self.certify(of, epoch, &signed, out);
         out.push(Action::Broadcast(Message::Claim(Box::new(signed))));
     }
 
     /// Keeps f + 1 equal claims about a log, this replica's among them.
-    fn certify(&mut self, of: ReplicaId, epoch: Epoch, own: &Signed) {
+    fn certify(&mut self, of: ReplicaId, epoch: Epoch, own: &Signed, out: &mut Vec<Action>) {
         let others = self.peers.values().flat_map(|peer| &peer.positions);
         let mut claims = vec![own.clone()];
         claims.extend(others.filter(|signed| signed.claim == own.claim).cloned());
         claims.truncate(self.config.quorum());
         if claims.len() == self.config.quorum()
             && let Some(stream) = self.ledger.log_mut(of, epoch)
+            && stream.certified != claims
         {
+            out.push(Action::Persist(Record::Certified(claims.clone())));
             stream.certified = claims;
         }
     }
 
     /// A claim of another replica came after this replica had read as far.
-    fn certify_late(&mut self, of: ReplicaId, epoch: Epoch, claim: &Claim) {
+    fn certify_late(&mut self, of: ReplicaId, epoch: Epoch, claim: &Claim, out: &mut Vec<Action>) {
         let Some(stream) = self.ledger.log(of, epoch) else { return };
         if stream.vouchers().any(|own| own == claim) {
             let own = self.sign(claim.clone());
-            self.certify(of, epoch, &own);
+            self.certify(of, epoch, &own, out);
         }
     }
 

@@ -124,6 +124,13 @@ impl<M: StateMachine> Core<M> {
                 self.commit_learned(&learned, out);
             }
             Record::Linked(after, headers) => self.link(after, &headers, out),
+            Record::Certified(claims) => {
+                if let Some(Claim::Position { of, epoch, .. }) = claims.first().map(|signed| &signed.claim)
+                    && let Some(log) = self.ledger.log_mut(*of, *epoch)
+                {
+                    log.certified = claims;
+                }
+            }
             Record::Resumed(claims) => self.resume_at(&claims),
             Record::Renewed(record, certificate) => {
                 if record.epoch > self.ledger.own.record.epoch {

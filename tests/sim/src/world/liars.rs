@@ -26,7 +26,13 @@ impl Liar {
         let mut hands = Hands::new(config.me, config.replicas(), config.cluster, Pen::new(device), lie, rng);
         hands.flush_statements_max = scenario.limits.flush_statements_max;
         hands.view_timeout = scenario.limits.view_timeout;
-        Self { actor: lie.actor(), hands, from, drafted: vec![(Epoch(0), Position(0)); lie.brains()] }
+        Self {
+            actor: lie.actor(),
+            hands,
+            from,
+            drafted: vec![(Epoch(0), Position(0)); lie.brains()],
+            diverged: lie.brains() > 1,
+        }
     }
 }
 
@@ -92,6 +98,10 @@ impl World<'_> {
         liar.hands.translate(brain, flush.after, &mut statements);
         let draft = Draft { brain, statements, bodies };
         self.with_liar(node, |actor, hands| actor.draft(hands, draft));
+        if let Some(liar) = &mut self.nodes[node].liar {
+            let written = liar.hands.pen(brain).flushes().last();
+            liar.diverged |= written.is_none_or(|written| **written != *flush);
+        }
     }
 
     /// Something comes in for a liar.
@@ -118,6 +128,9 @@ impl World<'_> {
     /// Keeps from the core inside what would tell it that its log is not the one that it believes in.
     fn disguise(&mut self, node: usize, brain: usize, from: ReplicaId, message: WireMessage) -> Option<WireMessage> {
         let me = ReplicaId::new(node as u32);
+        if self.nodes[node].liar.as_ref().is_some_and(|liar| !liar.diverged) {
+            return Some(message);
+        }
         match message {
             Message::Flush(flush, _) if flush.replica == me => None,
             Message::Claim(signed) if matches!(signed.claim, Claim::Position { of, .. } if of == me) => None,

@@ -116,6 +116,8 @@ struct Liar {
     from: u64,
     /// How much of each instance's shadow log was drafted.
     drafted: Vec<(Epoch, Position)>,
+    /// Its real log is not the one that its core believes in.
+    diverged: bool,
 }
 
 /// A replica.
@@ -342,11 +344,16 @@ impl Node {
         let me = ReplicaId::new(node as u32);
         let cluster = genesis[0].cluster;
         let keys = Arc::new(SimulatedKeys { me });
-        let config = Config::new(cluster, me, genesis.to_vec(), scenario.limits.clone(), keys, Arc::new(identify));
         let liar = scenario.faults.iter().find_map(|fault| match fault {
             Fault::Liar { node: liar, lie, from } if *liar == node => Some((*lie, *from)),
             _ => None,
         });
+        let mut limits = scenario.limits.clone();
+        if liar.is_some() {
+            // The log that its core believes in is certified by nobody.
+            limits.flushes_kept_max = usize::MAX;
+        }
+        let config = Config::new(cluster, me, genesis.to_vec(), limits, keys, Arc::new(identify));
         let brains = liar.map_or(1, |(lie, _)| lie.brains());
         Self {
             brains: (0..brains).map(|_| Brain::new(device_key(cluster, node), cluster, me)).collect(),

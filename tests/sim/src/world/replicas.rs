@@ -305,6 +305,7 @@ impl World<'_> {
             Action::Persist(Record::Learned(_) | Record::Linked(..)) => {
                 self.coverage.count("batches learned from others")
             }
+            Action::Persist(Record::Certified(_)) => self.coverage.count("logs certified"),
             Action::Persist(Record::Resumed(_)) => self.coverage.count("logs resumed at a later head"),
             Action::Persist(Record::Own(statement)) => self.notice_statement(node, index, statement),
             Action::Persist(Record::Flush(_) | Record::Body(_) | Record::Renewed(..)) => {}
