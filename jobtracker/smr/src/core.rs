@@ -316,6 +316,11 @@ impl<M: StateMachine> Core<M> {
                 }
             }
             Message::FetchFlushes { of, epoch, after } => self.give_flushes(from, of, epoch, after, out),
+            Message::Gone { of, epoch, after } => {
+                if let Some(log) = self.ledger.log_mut(of, epoch).filter(|log| log.head.position == after) {
+                    log.gone = true;
+                }
+            }
             Message::FetchPosition { of, epoch } => self.give_position(from, of, epoch, out),
             Message::FetchBodies(digests) => self.give_bodies(from, &digests, out),
             Message::Bodies(bodies) => bodies.into_iter().for_each(|body| self.take_missing(body, out)),

@@ -274,6 +274,15 @@ pub enum Message<B> {
         /// The last position that the asker has.
         after: Position,
     },
+    /// What follows a position of a log is no longer kept by the sender. The claims that come with it are the way on.
+    Gone {
+        /// Whose.
+        of: ReplicaId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// The last position that the asker has.
+        after: Position,
+    },
     /// Wants to know what a log has shown up to where the asked one has read it, since the asker cannot read on.
     FetchPosition {
         /// Whose.
@@ -360,6 +369,7 @@ impl OwnMessage {
             Message::FetchFlushes { of, epoch, after } => {
                 Message::FetchFlushes { of: *of, epoch: *epoch, after: *after }
             }
+            Message::Gone { of, epoch, after } => Message::Gone { of: *of, epoch: *epoch, after: *after },
             Message::FetchPosition { of, epoch } => Message::FetchPosition { of: *of, epoch: *epoch },
             Message::FetchBodies(digests) => Message::FetchBodies(digests.clone()),
             Message::Bodies(bodies) => Message::Bodies(batches(bodies)),

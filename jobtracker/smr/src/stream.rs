@@ -137,6 +137,9 @@ pub(crate) struct Stream {
     /// Somebody said since the last status that there is more of it.
     #[serde(skip)]
     pub(crate) behind: bool,
+    /// Somebody said that what follows is no longer kept.
+    #[serde(skip)]
+    pub(crate) gone: bool,
     /// After which position it was asked for last, and when.
     #[serde(skip)]
     pub(crate) asked: (Position, OrderedTime),
@@ -175,6 +178,7 @@ impl Stream {
             read_at_status: Position(0),
             stuck: 0,
             behind: false,
+            gone: false,
             asked: (Position(u64::MAX), OrderedTime::default()),
             changes: BTreeMap::new(),
             resumed_at: Position(0),
@@ -237,6 +241,7 @@ impl Stream {
         }
         self.waiting.extend(new.iter().cloned());
         self.head = head;
+        self.gone = false;
         self.kept.push_back((Arc::clone(&flush), head));
         Taken::New(flush, bodies)
     }
@@ -358,6 +363,7 @@ impl Stream {
         }
         (self.read, self.standing) = (head, standing);
         self.resumed_at = head.position;
+        self.gone = false;
         self.changes = changes.iter().map(|left| (left.target, *left)).collect();
         self.vouchers.clear();
         self.vouchers.push_back(self.shown());
@@ -377,7 +383,8 @@ impl Stream {
 
     /// Whether it could not be read on for some time: something that it depends on, or a part of it, is missing.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.stuck >= 2
+        // What was not given may only have been lost on the way, and is worth more than what replaces it.
+        self.stuck >= 2 && (self.gone || !self.waiting.is_empty())
     }
 
     /// Whether a VIEW-CHANGE at this position may be unknown although the log was read as far.

@@ -154,6 +154,10 @@ impl Verifier {
                 self.member(of)?;
                 Message::FetchFlushes { of, epoch, after }
             }
+            Message::Gone { of, epoch, after } => {
+                self.member(of)?;
+                Message::Gone { of, epoch, after }
+            }
             Message::FetchPosition { of, epoch } => {
                 self.member(of)?;
                 Message::FetchPosition { of, epoch }

@@ -230,7 +230,10 @@ impl<M: StateMachine> Core<M> {
                     out.push(Action::Send(to, Message::Flush(Arc::clone(flush), Vec::new())));
                 }
             }
-            None => self.give_positions(to, stream, out),
+            None => {
+                out.push(Action::Send(to, Message::Gone { of, epoch, after }));
+                self.give_positions(to, stream, out);
+            }
         }
     }
 

@@ -381,6 +381,7 @@ impl World<'_> {
             | Message::Bodies(_)
             | Message::Chain(..)
             | Message::Stable(_)
+            | Message::Gone { .. }
             | Message::Pages(..)
             | Message::Page(_) => return,
         };
