@@ -153,7 +153,7 @@ impl<M: StateMachine> Core<M> {
         let current = heads.iter().enumerate();
         let current = current.map(|(of, (epoch, position))| (ReplicaId::new(of as u32), *epoch, *position));
         for (of, epoch, position) in current.chain(retired.iter().copied()) {
-            let Some(log) = self.ledger.log_mut(of, epoch) else { continue };
+            let Some(log) = self.ledger.log_mut(of, epoch).filter(|log| log.broken.is_none()) else { continue };
             if position > log.head.position {
                 log.behind = true;
                 out.push(Action::Send(from, Message::FetchFlushes { of, epoch, after: log.head.position }));

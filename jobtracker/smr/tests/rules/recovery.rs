@@ -219,13 +219,14 @@ fn position_claim(by: u32, position: u64, upto: History) -> Signed {
     signed(by, Claim::Position { of: replica(3), epoch: Epoch(0), head, standing, changes: Vec::new() })
 }
 
-/// Five replicas, of which 4 cannot read on in the log of 3: its first part is lost.
+/// Five replicas, of which 4 cannot read on in the log of 3: its first part is lost, and gone at one of the others.
 fn world_with_a_stuck_log() -> World {
     let mut world = World::new(5);
     world.crash(3);
     let parts = [1, 2].map(|target| world.lie(3, vec![view_change(target, &[0, 1, 2])], Vec::new()));
     let [_, rest] = parts;
     world.inject(3, 4, rest);
+    world.inject(0, 4, Message::Gone { of: replica(3), epoch: Epoch(0), after: Position(0) });
     world.run(4);
     assert_eq!(world.position(4, 3), 0);
     world
