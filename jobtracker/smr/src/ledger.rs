@@ -25,12 +25,10 @@ pub(crate) struct Link {
 /// One view.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct ViewLog {
-    /// What NEW-VIEW starts it with.
-    pub(crate) start: History,
+    /// The place of what NEW-VIEW starts it with.
+    pub(crate) start: Seq,
     /// With the last PREPARE.
     pub(crate) tip: History,
-    /// Whether it was joined half-way: the start is then not what NEW-VIEW said, but a later place.
-    pub(crate) joined_later: bool,
     /// The histories from the start to the tip, as far as they are needed.
     pub(crate) prepared: BTreeMap<Seq, Digest>,
     /// What each replica voted for here, with the epoch in which it did. The primary votes with PREPARE and NEW-VIEW.
@@ -40,7 +38,11 @@ pub(crate) struct ViewLog {
 impl ViewLog {
     pub(crate) fn new(start: History) -> Self {
         let prepared = BTreeMap::from([(start.seq, start.digest)]);
-        Self { start, tip: start, joined_later: false, prepared, votes: BTreeMap::new() }
+        Self { start: start.seq, tip: start, prepared, votes: BTreeMap::new() }
+    }
+    /// A view of which no more is known than where it starts and what its primary proposed last.
+    pub(crate) fn joined(start: Seq, tip: History) -> Self {
+        Self { start, ..Self::new(tip) }
     }
     /// Notes a vote. One of an epoch that has ended does not replace a later one.
     pub(crate) fn vote(&mut self, replica: ReplicaId, epoch: Epoch, seq: Seq) {
@@ -180,6 +182,34 @@ impl Ledger {
     /// The last stable checkpoint.
     pub(crate) fn stable_seq(&self) -> Seq {
         self.stable.first().and_then(|signed| signed.claim.history()).map_or(Seq(0), |history| history.seq)
+    }
+
+    /// Fills in what views proposed, as far as its headers are known by now.
+    pub(crate) fn complete_views(&mut self) {
+        let joined: Vec<(View, Vec<History>)> = self
+            .views
+            .iter()
+            .filter(|(_, log)| log.prepared.first_key_value().is_some_and(|(first, _)| *first > log.start))
+            .filter_map(|(view, log)| match self.path(log.tip) {
+                Path::Known(headers) => Some((*view, headers.into_iter().map(|(history, _)| history).collect())),
+                Path::Missing | Path::Contradiction => None,
+            })
+            .collect();
+        for (view, histories) in joined {
+            if let Some(log) = self.views.get_mut(&view) {
+                let start = log.start;
+                let own = histories.into_iter().filter(|history| history.seq >= start);
+                log.prepared.extend(own.map(|history| (history.seq, history.digest)));
+            }
+        }
+    }
+
+    /// Whether a history is a part of the committed one, or too old to be compared with it.
+    pub(crate) fn covers(&self, history: History) -> bool {
+        match self.trunk.get(&history.seq) {
+            Some(digest) => *digest == history.digest,
+            None => self.trunk.first_key_value().is_some_and(|(first, _)| history.seq < *first),
+        }
     }
 
     /// The headers that lead from the committed history to a later one, in order.

@@ -174,6 +174,8 @@ pub struct Standing {
     pub entered: Option<View>,
     /// What it voted for there.
     pub upto: History,
+    /// Where the last view that it began as its primary starts.
+    pub began: Seq,
     /// It was admitted and has said nothing yet.
     pub fresh: bool,
 }

@@ -31,12 +31,12 @@ const VOUCHERS_MAX: usize = 4;
 impl Standing {
     /// Before the first statement of a cluster's first epoch: everybody is in view 0.
     pub(crate) fn genesis(empty: History) -> Self {
-        Self { left: View(0), entered: Some(View(0)), upto: empty, fresh: false }
+        Self { left: View(0), entered: Some(View(0)), upto: empty, began: empty.seq, fresh: false }
     }
 
     /// Before the first statement of an epoch that was admitted later. It remembers no vote, and none from before counts.
     pub(crate) fn admitted(at: History, left: View) -> Self {
-        Self { left, entered: None, upto: at, fresh: true }
+        Self { left, entered: None, upto: at, began: at.seq, fresh: true }
     }
 
     /// The first view that it may still leave for.
@@ -97,7 +97,7 @@ impl Standing {
                 if view < self.left || self.entered.is_some_and(|entered| view <= entered) || view == View(0) {
                     return Err("SMR-9: a NEW-VIEW for a view that it left or began already");
                 }
-                Ok(Self { entered: Some(view), upto: *start, fresh: false, ..*self })
+                Ok(Self { entered: Some(view), upto: *start, began: start.seq, fresh: false, ..*self })
             }
         }
     }
@@ -259,6 +259,14 @@ impl Stream {
         let certified = self.certified_position().0;
         while self.kept.front().is_some_and(|(_, end)| end.position.0 + 2 * vouch_interval <= certified) {
             self.kept.pop_front();
+        }
+    }
+
+    /// Whether a claim is about more of this log than what is certified: an old one may come late.
+    pub(crate) fn is_certified_further_by(&self, signed: &Signed) -> bool {
+        match &signed.claim {
+            Claim::Position { head, .. } => head.position > self.certified_position(),
+            Claim::ViewChange { .. } | Claim::Checkpoint { .. } | Claim::Decided { .. } => false,
         }
     }
 

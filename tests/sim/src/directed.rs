@@ -67,19 +67,22 @@ pub(crate) fn mutant(scenario: &mut Scenario, mutant: Mutant, rng: &mut Rng) {
     }
 }
 
+/// Gives a scenario what it is to show.
+type Stage = fn(&mut Scenario, &mut Rng);
+
 /// What lets a lie do its worst, where that needs more than luck. Says whether there is anything of that kind.
 pub(crate) fn stage(scenario: &mut Scenario, lie: Lie, rng: &mut Rng) -> bool {
-    let staged: fn(&mut Scenario, &mut Rng) = match lie {
-        Lie::LeaveAndVote => vote_after_view_change,
-        Lie::StaleCertificate => stale_certificate,
-        Lie::OldProposals => mixed_counters,
-        _ => return false,
-    };
-    if scenario.replicas != 3 {
+    let stages: [(Lie, Stage); 4] = [
+        (Lie::LeaveAndVote, vote_after_view_change),
+        (Lie::StaleCertificate, stale_certificate),
+        (Lie::OldProposals, mixed_counters),
+        (Lie::Mute, left_alone),
+    ];
+    let Some((_, stage)) = stages.into_iter().find(|(of, _)| *of == lie && scenario.replicas == 3) else {
         return false;
-    }
+    };
     quiet(scenario, rng);
-    staged(scenario, rng);
+    stage(scenario, rng);
     true
 }
 

@@ -99,6 +99,11 @@ impl Fault {
         }
     }
 
+    /// Who lies because of it, how, and from when on.
+    pub fn lie(&self) -> Option<(usize, Lie, u64)> {
+        if let Fault::Liar { node, lie, from } = self { Some((*node, *lie, *from)) } else { None }
+    }
+
     /// When it begins and ends.
     pub fn span(&self) -> (u64, u64) {
         match self {

@@ -192,9 +192,10 @@ impl Scenario {
         self.faults.iter().filter_map(Fault::culprit).collect()
     }
 
-    /// Whether a replica lies at some time.
-    pub fn lies(&self, node: usize) -> bool {
-        self.faults.iter().any(|fault| matches!(fault, Fault::Liar { node: liar, .. } if *liar == node))
+    /// How a replica lies, if it does, and from when on.
+    pub fn lie_of(&self, node: usize) -> Option<(Lie, u64)> {
+        let mut lies = self.faults.iter().filter_map(Fault::lie);
+        lies.find(|(liar, ..)| *liar == node).map(|(_, lie, from)| (lie, from))
     }
 
     /// A cluster without faults.
@@ -282,7 +283,7 @@ impl Scenario {
     }
 
     fn crash(&self, from: u64, until: u64, rng: &mut Rng) -> Fault {
-        let honest: Vec<_> = (0..self.replicas).filter(|node| !self.lies(*node)).collect();
+        let honest: Vec<_> = (0..self.replicas).filter(|node| self.lie_of(*node).is_none()).collect();
         let node = *rng.pick(&honest);
         let culprits = self.culprits();
         let affordable = culprits.contains(&node) || culprits.len() < self.bound();

@@ -19,7 +19,7 @@ fn passes(plan: Plan, from: u64, seeds: u64) -> Coverage {
 
 #[test]
 fn random_faults_break_nothing_and_reach_what_they_are_for() {
-    let coverage = passes(Plan::Random, 0, 300);
+    let coverage = passes(Plan::Random, 0, 600);
     println!("{coverage}");
     for reached in [
         "admissions proposed",
@@ -47,7 +47,7 @@ fn random_faults_break_nothing_and_reach_what_they_are_for() {
         "views begun",
         "views begun with a suffix",
     ] {
-        assert!(coverage.get(reached) > 0, "300 seeds did not reach: {reached}");
+        assert!(coverage.get(reached) > 0, "600 seeds did not reach: {reached}");
     }
 }
 

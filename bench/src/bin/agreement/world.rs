@@ -4,6 +4,7 @@
 use crate::{
     Log,
     clients::{Clients, Wrong, identify},
+    figures::Figures,
 };
 use quorate_counter::{Attestation, DeviceError, Epoch, Simulated, Software, TrustedLog};
 use quorate_protocol::{
@@ -47,35 +48,9 @@ pub(crate) struct Setup {
     pub(crate) clients: usize,
 }
 
-/// What was measured.
-pub(crate) struct Figures {
-    /// In order.
-    latencies: Vec<Duration>,
-    wall: Duration,
-    cpu: Duration,
-}
-
-impl Figures {
-    /// Operations per second.
-    pub(crate) fn throughput(&self) -> f64 {
-        self.latencies.len() as f64 / self.wall.as_secs_f64()
-    }
-    /// Operations per second of CPU time: what remains the same when the machine has other things to do.
-    pub(crate) fn cpu_throughput(&self) -> f64 {
-        self.latencies.len() as f64 / self.cpu.as_secs_f64()
-    }
-    /// The latency that this share of the operations did not exceed.
-    pub(crate) fn latency(&self, share: f64) -> Duration {
-        let index = (self.latencies.len() as f64 * share) as usize;
-        self.latencies.get(index).or(self.latencies.last()).copied().unwrap_or_default()
-    }
-}
-
 /// Why there is nothing to be told.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("{0} seconds are no duration")]
-    Seconds(f64),
     #[error(transparent)]
     Device(#[from] DeviceError),
     #[error("a core refused another one's message: {0}")]
@@ -221,9 +196,7 @@ impl World {
         let (before, cpu, done) = (self.clock, cpu_time(), self.clients.latencies.len());
         self.run_until(before + duration)?;
         let (wall, cpu) = (self.clock - before, cpu_time().saturating_sub(cpu));
-        let mut latencies = self.clients.latencies.split_off(done);
-        latencies.sort_unstable();
-        Ok(Figures { latencies, wall, cpu })
+        Ok(Figures::new(self.clients.latencies.split_off(done), wall, cpu))
     }
 
     /// Bytes on the wire between replicas, per operation.

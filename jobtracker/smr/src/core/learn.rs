@@ -272,7 +272,7 @@ impl<M: StateMachine> Core<M> {
         claims.truncate(self.config.quorum());
         if claims.len() == self.config.quorum()
             && let Some(stream) = self.ledger.log_mut(of, epoch)
-            && stream.certified != claims
+            && stream.is_certified_further_by(own)
         {
             out.push(Action::Persist(Record::Certified(claims.clone())));
             stream.certified = claims;
@@ -330,11 +330,8 @@ impl<M: StateMachine> Core<M> {
         let Some(view) = standing.entered else { return };
         let known = self.ledger.views.first_key_value().map(|(first, _)| *first);
         if view.primary(self.config.replicas()) == of && known.is_some_and(|first| view >= first) {
-            let log = self.ledger.views.entry(view).or_insert_with(|| {
-                let mut log = ViewLog::new(standing.upto);
-                log.joined_later = true;
-                log
-            });
+            let joined = || ViewLog::joined(standing.began, standing.upto);
+            let log = self.ledger.views.entry(view).or_insert_with(joined);
             if log.tip.seq < standing.upto.seq {
                 log.tip = standing.upto;
                 log.prepared.insert(standing.upto.seq, standing.upto.digest);
@@ -493,7 +490,7 @@ impl<M: StateMachine> Core<M> {
     /// Keeps those headers that lead to what a view starts with, or to what its primary proposed when this replica came
     /// to it half-way.
     fn link_wanted(&mut self, chains: &[Vec<(History, Header)>], out: &mut Vec<Action>) -> bool {
-        let mut wanted: Vec<History> = self.ledger.views.values().flat_map(|log| [log.start, log.tip]).collect();
+        let mut wanted: Vec<History> = self.ledger.views.values().map(|log| log.tip).collect();
         for stream in self.ledger.logs() {
             if let Some(crate::message::Statement::NewView { start, .. }) = stream.next_statement() {
                 wanted.push(*start);
@@ -524,6 +521,7 @@ impl<M: StateMachine> Core<M> {
             self.ledger.links.insert(at.digest, Link { header: header.clone(), before });
             self.want_body(header, out);
         }
+        self.ledger.complete_views();
     }
 }
 

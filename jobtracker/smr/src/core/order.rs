@@ -49,7 +49,7 @@ impl<M: StateMachine> Core<M> {
                 Path::Contradiction => self.halt(),
             }
         }
-        let entered = |log: &ViewLog| self.has_quorum(view, log.start.seq, None);
+        let entered = |log: &ViewLog| self.has_quorum(view, log.start, None);
         let over = self.ledger.views.first_key_value().is_some_and(|(first, _)| *first < view);
         if over && self.ledger.views.get(&view).is_some_and(entered) {
             self.ledger.forget_views_before(view);

@@ -191,20 +191,20 @@ impl<M: StateMachine> Core<M> {
         if self.is_over(view) {
             return Reading::Done;
         }
+        let covered = self.ledger.covers(upto);
         let Some(log) = self.ledger.views.get_mut(&view) else { return Reading::Wait };
-        if upto.seq > log.tip.seq {
-            return Reading::Wait;
-        }
-        if upto.seq < log.start.seq {
-            let rule = "SMR-10: a COMMIT for less than its view starts with";
-            return if log.joined_later { Reading::Wait } else { Reading::Breach(rule) };
+        if upto.seq < log.start {
+            return Reading::Breach("SMR-10: a COMMIT for less than its view starts with");
         }
         match log.prepared.get(&upto.seq) {
             Some(digest) if *digest != upto.digest => {
                 return Reading::Breach("SMR-3: a COMMIT for something else than was proposed");
             }
-            // What is no longer kept is below a stable checkpoint: no view can start from it.
-            Some(_) | None => {}
+            Some(_) => {}
+            // What is committed here, or was before the last stable checkpoint, needs no PREPARE any more: every later view
+            // starts with it, by votes in this view or a later one.
+            None if covered => return Reading::Done,
+            None => return Reading::Wait,
         }
         log.vote(speaker.0, speaker.1, upto.seq);
         Reading::Done

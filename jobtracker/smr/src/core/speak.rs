@@ -7,7 +7,7 @@ use crate::{
     ledger::{Own, Path},
     machine::StateMachine,
     message::{Admission, Admits, Batch, Body, Flush, Header, Message, Standing, Statement},
-    types::{History, RequestId, View},
+    types::{History, RequestId, Seq, View},
     verify::admission_bytes,
 };
 use quorate_counter::{Attestation, Certificate, Epoch, EpochRecord};
@@ -65,10 +65,10 @@ impl<M: StateMachine> Core<M> {
     }
 
     /// How far the headers are sound, one after the other from the committed history on.
-    pub(super) fn sound_upto(&self, headers: &[(History, Header)], start: Option<(View, History)>) -> History {
+    pub(super) fn sound_upto(&self, headers: &[(History, Header)], start: Option<(View, Seq)>) -> History {
         let (mut upto, mut time) = (self.ledger.committed, self.ledger.time);
         for (history, header) in headers {
-            let proposed_in = start.filter(|(_, start)| history.seq > start.seq).map(|(view, _)| view);
+            let proposed_in = start.filter(|(_, start)| history.seq > *start).map(|(view, _)| view);
             if self.sound(header, time, proposed_in) {
                 (upto, time) = (*history, header.time);
             } else if !self.config.mutated(Mutant::SkippedCommits) {
@@ -98,7 +98,7 @@ impl<M: StateMachine> Core<M> {
             Path::Contradiction => return self.halt(),
         };
         let ours = log.prepared.get(&upto.seq) == Some(&upto.digest);
-        if upto.seq >= log.start.seq && ours && (entering || upto.seq > own.standing.upto.seq) {
+        if upto.seq >= log.start && ours && (entering || upto.seq > own.standing.upto.seq) {
             self.say(Statement::Commit { view, upto }, out);
         }
     }

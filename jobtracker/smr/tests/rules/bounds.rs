@@ -170,7 +170,8 @@ fn smr_17_replicas_that_are_not_of_the_cluster() {
         Message::Flush(Arc::new(Flush { replica, epoch, after, statements, certificate }), Vec::new())
     };
     assert!(!outside(spoken(2)) && outside(spoken(3)));
-    let standing = quorate_smr::message::Standing { left: View(0), entered: None, upto: empty(), fresh: false };
+    let standing =
+        quorate_smr::message::Standing { left: View(0), entered: None, upto: empty(), began: Seq(0), fresh: false };
     let head = quorate_counter::Head { position: Position(8), chain: Digest::of(b"") };
     let vouched = |of: u32| {
         let claim = Claim::Position { of: replica(of), epoch: Epoch(0), head, standing, changes: Vec::new() };

@@ -35,7 +35,7 @@ fn header() -> impl Strategy<Value = Header> {
 fn claim() -> impl Strategy<Value = Claim> {
     let standing =
         (any::<u64>(), option::of(any::<u64>()), history(), any::<bool>()).prop_map(|(left, entered, upto, fresh)| {
-            Standing { left: View(left), entered: entered.map(View), upto, fresh }
+            Standing { left: View(left), entered: entered.map(View), upto, began: Seq(left), fresh }
         });
     let position = (0..3_u32, any::<u64>(), any::<u64>(), digest(), standing);
     prop_oneof![

@@ -215,7 +215,7 @@ fn smr_12_a_replica_that_starts_alone_says_nothing_until_f_others_were_heard() {
 
 fn position_claim(by: u32, position: u64, upto: History) -> Signed {
     let head = Head { position: Position(position), chain: Digest::of(b"somewhere") };
-    let standing = Standing { left: View(0), entered: Some(View(0)), upto, fresh: false };
+    let standing = Standing { left: View(0), entered: Some(View(0)), upto, began: Seq(0), fresh: false };
     signed(by, Claim::Position { of: replica(3), epoch: Epoch(0), head, standing, changes: Vec::new() })
 }
 

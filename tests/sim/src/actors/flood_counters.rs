@@ -4,7 +4,7 @@ use crate::actors::{Actor, Hands};
 use quorate_counter::{Certificate, Epoch, Position};
 use quorate_protocol::ids::ReplicaId;
 use quorate_smr::{
-    View,
+    Seq, View,
     message::{Claim, Flush, Message, Statement},
 };
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl FloodCounters {
         let claim = if hands.rng.chance(500) {
             Claim::ViewChange { target: View(hands.rng.draw()) }
         } else {
-            let seq = quorate_smr::Seq(hands.rng.draw());
+            let seq = Seq(hands.rng.draw());
             Claim::Decided { history: hands.fiction(seq) }
         };
         let signed = hands.sign(claim);

@@ -48,17 +48,21 @@ impl Actor for ForgeCertificate {
         _from: ReplicaId,
         message: &WireMessage,
     ) -> Option<WireMessage> {
-        match message {
-            Message::Flush(flush, _) if hands.rng.chance(100) => Self::forge_others(hands, flush),
-            Message::Claim(signed) if hands.rng.chance(100) => {
-                let mut forged = signed.clone();
-                if let Claim::ViewChange { target } = &mut forged.claim {
-                    *target = target.next();
-                }
-                hands.lied();
-                hands.send(None, Message::Claim(forged));
+        let forges = hands.rng.chance(100);
+        if let Message::Flush(flush, _) = message
+            && forges
+        {
+            Self::forge_others(hands, flush);
+        }
+        if let Message::Claim(signed) = message
+            && forges
+        {
+            let mut forged = signed.clone();
+            if let Claim::ViewChange { target } = &mut forged.claim {
+                *target = target.next();
             }
-            _ => {}
+            hands.lied();
+            hands.send(None, Message::Claim(forged));
         }
         Some(message.clone())
     }

@@ -120,12 +120,14 @@ impl Actor for LeaveAndVote {
         from: ReplicaId,
         message: &WireMessage,
     ) -> Option<WireMessage> {
-        let wish = match message {
-            Message::Claim(signed) => Some(signed.as_ref()),
-            Message::Status(status) => status.wants.as_ref(),
-            _ => None,
-        };
-        if let Some(wish) = wish.filter(|wish| target(wish) > View(0)) {
+        if let Message::Claim(wish) = message
+            && target(wish) > View(0)
+        {
+            self.wishes.insert(from, wish.as_ref().clone());
+        }
+        if let Message::Status(status) = message
+            && let Some(wish) = &status.wants
+        {
             self.wishes.insert(from, wish.clone());
         }
         self.leave(hands);

@@ -1,7 +1,8 @@
 //! The phases of a run, and whether it ended well.
 
 use super::{Event, World};
-use quorate_smr::StateMachine;
+use crate::{client::Client, machine::Machine};
+use quorate_smr::{Core, StateMachine};
 
 /// Milliseconds between two looks at whether a run is over.
 const LOOK_MS: u64 = 25;
@@ -85,7 +86,7 @@ impl World<'_> {
 
     /// Everything that was wanted is done, and all honest replicas know.
     fn settled(&self) -> bool {
-        self.clients.iter().all(crate::client::Client::done) && {
+        self.clients.iter().all(Client::done) && {
             let longest = self.oracle.longest();
             self.honest().all(|(_, core)| {
                 Some(core.executed()) == longest && core.machine().deadline().is_none() && core.report().voting
@@ -93,7 +94,7 @@ impl World<'_> {
         }
     }
 
-    fn honest(&self) -> impl Iterator<Item = (usize, &quorate_smr::Core<crate::machine::Machine>)> {
+    fn honest(&self) -> impl Iterator<Item = (usize, &Core<Machine>)> {
         let running = self.nodes.iter().enumerate().filter(|(_, node)| node.liar.is_none());
         running.filter_map(|(index, node)| node.brains[0].core.as_ref().map(|core| (index, core)))
     }

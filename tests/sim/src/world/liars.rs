@@ -12,7 +12,7 @@ use quorate_counter::{Epoch, Position, Simulated};
 use quorate_protocol::ids::ReplicaId;
 use quorate_smr::{
     Config, Input, Outcome, RequestId,
-    message::{Claim, Flush, Message, Statement, WireMessage},
+    message::{Batch, Claim, Flush, Message, Statement, WireMessage},
 };
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ impl World<'_> {
     }
 
     /// The core inside has new words for its log. What it says again is left to [`Hands::repeat`].
-    fn liar_drafts(&mut self, node: usize, brain: usize, flush: &Flush, bodies: Vec<Arc<quorate_smr::message::Batch>>) {
+    fn liar_drafts(&mut self, node: usize, brain: usize, flush: &Flush, bodies: Vec<Arc<Batch>>) {
         let Some(liar) = &mut self.nodes[node].liar else { return };
         let (epoch, drafted) = &mut liar.drafted[brain];
         if *epoch != flush.epoch {

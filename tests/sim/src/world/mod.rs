@@ -344,10 +344,7 @@ impl Node {
         let me = ReplicaId::new(node as u32);
         let cluster = genesis[0].cluster;
         let keys = Arc::new(SimulatedKeys { me });
-        let liar = scenario.faults.iter().find_map(|fault| match fault {
-            Fault::Liar { node: liar, lie, from } if *liar == node => Some((*lie, *from)),
-            _ => None,
-        });
+        let liar = scenario.lie_of(node);
         let mut limits = scenario.limits.clone();
         if liar.is_some() {
             // The log that its core believes in is certified by nobody.

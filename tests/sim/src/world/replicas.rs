@@ -195,11 +195,14 @@ impl World<'_> {
     }
 
     fn log_latency(&self, node: usize) -> u64 {
-        let slow = self.active.iter().find_map(|index| match &self.scenario.faults[*index] {
-            Fault::SlowLog { node: slow, latency, .. } if *slow == node => Some(*latency),
-            _ => None,
-        });
-        slow.unwrap_or(self.nodes[node].latency)
+        for index in &self.active {
+            if let Fault::SlowLog { node: slow, latency, .. } = &self.scenario.faults[*index]
+                && *slow == node
+            {
+                return *latency;
+            }
+        }
+        self.nodes[node].latency
     }
 
     pub(super) fn photograph(&mut self, fault: usize) {
