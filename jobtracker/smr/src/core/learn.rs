@@ -73,6 +73,13 @@ impl<M: StateMachine> Core<M> {
     }
 
     fn ask_for_missing(&mut self, out: &mut Vec<Action>) {
+        let tip = self.ledger.views.values().next_back().map(|log| log.tip);
+        if let Some(Path::Known(headers)) = tip.map(|tip| self.ledger.path(tip)) {
+            let window = self.body_window();
+            for (_, header) in headers.iter().take_while(|(history, _)| history.seq <= window) {
+                self.want_body(header, out);
+            }
+        }
         let (bodies, executed) = (&self.bodies, self.executed.seq);
         self.missing.retain(|batch, seq| *seq > executed && !bodies.contains_key(batch));
         if !self.missing.is_empty()

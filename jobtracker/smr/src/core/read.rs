@@ -8,7 +8,7 @@ use crate::{
     machine::StateMachine,
     message::{Body, Change, Claim, Flush, Header, Left, Signed, Statement},
     stream::Taken,
-    types::{History, View},
+    types::{History, Seq, View},
     verify::claim_bytes,
 };
 use quorate_counter::Epoch;
@@ -159,10 +159,8 @@ impl<M: StateMachine> Core<M> {
     }
 
     fn read_prepare(&mut self, speaker: Speaker, view: View, header: &Header, out: &mut Vec<Action>) -> Reading {
-        let limits = &self.config.limits;
-        let window = self.ledger.committed.seq.plus(limits.pipeline_max * 2);
-        let kept = self.ledger.stable_seq().plus(limits.checkpoint_interval * 2);
-        if header.seq > window.min(kept) {
+        let interval = self.config.limits.checkpoint_interval;
+        if header.seq > self.ledger.stable_seq().max(self.executed.seq).plus(interval * 2) {
             return Reading::Wait;
         }
         if self.is_over(view) {
@@ -183,8 +181,16 @@ impl<M: StateMachine> Core<M> {
         log.prepared.insert(history.seq, history.digest);
         log.vote(speaker.0, speaker.1, history.seq);
         self.ledger.links.insert(history.digest, Link { header: header.clone(), before });
-        self.want_body(header, out);
+        if header.seq <= self.body_window() {
+            self.want_body(header, out);
+        }
         Reading::Done
+    }
+
+    /// Batches beyond are not taken yet: headers are small, and what follows them in their log must be readable, but a
+    /// primary that runs ahead must not fill the memory.
+    pub(super) fn body_window(&self) -> Seq {
+        self.ledger.committed.seq.plus(self.config.limits.pipeline_max * 2)
     }
 
     fn read_commit(&mut self, speaker: Speaker, view: View, upto: History) -> Reading {

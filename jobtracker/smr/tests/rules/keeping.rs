@@ -25,7 +25,7 @@ fn prepares(world: &World) -> usize {
 
 #[test]
 fn smr_17_pipeline_max() {
-    let mut world = World::with(3, Limits { pipeline_max: 3, ..small() });
+    let mut world = World::with(3, Limits { checkpoint_interval: 3, ..small() });
     world.crash(1);
     world.crash(2);
     for client in 1..=3 {
@@ -46,7 +46,7 @@ fn smr_17_pipeline_max() {
 
 #[test]
 fn smr_17_what_is_read_of_a_primary_that_runs_ahead() {
-    let mut world = World::with(3, Limits { pipeline_max: 3, ..small() });
+    let mut world = World::with(3, Limits { checkpoint_interval: 3, ..small() });
     world.crash(0);
     let mut history = empty();
     let mut statements = Vec::new();
@@ -57,7 +57,7 @@ fn smr_17_what_is_read_of_a_primary_that_runs_ahead() {
     }
     let lie = world.lie(0, statements, Vec::new());
     world.inject(0, 1, lie);
-    assert_eq!((world.position(1, 0), world.waiting(1, 0)), (6, 1), "twice the pipeline, and no more");
+    assert_eq!((world.position(1, 0), world.waiting(1, 0)), (6, 1), "twice the checkpoint interval, and no more");
 }
 
 /// COMMITs for what nobody proposed wait, however many there are.
