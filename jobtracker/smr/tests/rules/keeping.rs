@@ -25,7 +25,7 @@ fn prepares(world: &World) -> usize {
 
 #[test]
 fn smr_17_pipeline_max() {
-    let mut world = World::with(3, Limits { checkpoint_interval: 3, ..small() });
+    let mut world = World::with(3, Limits { pipeline_max: 3, ..small() });
     world.crash(1);
     world.crash(2);
     for client in 1..=3 {
