@@ -492,6 +492,7 @@ impl<M: StateMachine> Core<M> {
             self.want_body(header, out);
         }
         self.timers.progress = self.now;
+        self.timers.backoff = 0;
     }
 
     /// Keeps those headers that lead to what a view starts with, or to what its primary proposed when this replica came
