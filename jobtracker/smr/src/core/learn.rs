@@ -45,7 +45,8 @@ impl<M: StateMachine> Core<M> {
         if self.may_speak() {
             if self.suspects() {
                 self.want_next_view(out);
-            } else if self.ledger.own.standing.left <= self.ledger.view() {
+            } else if self.timers.progress > self.timers.left {
+                // Only what has gone on since withdraws the wish: that it waits longer each time must not.
                 self.wants = None;
             }
         }
