@@ -95,6 +95,8 @@ pub(crate) struct Ledger {
     /// The committed histories, from some stable checkpoint on.
     pub(crate) trunk: BTreeMap<Seq, Digest>,
     pub(crate) committed: History,
+    /// The view whose votes committed it; `None` when that was learned from others.
+    pub(crate) committed_in: Option<View>,
     /// The time of the last committed batch.
     pub(crate) time: OrderedTime,
     pub(crate) own: Own,
@@ -118,6 +120,7 @@ impl Ledger {
             links: BTreeMap::new(),
             trunk: BTreeMap::from([(empty.seq, empty.digest)]),
             committed: empty,
+            committed_in: Some(View(0)),
             time: OrderedTime::default(),
             own: Own::new(mine, standing),
             stable: Vec::new(),
@@ -182,6 +185,12 @@ impl Ledger {
     /// The last stable checkpoint.
     pub(crate) fn stable_seq(&self) -> Seq {
         self.stable.first().and_then(|signed| signed.claim.history()).map_or(Seq(0), |history| history.seq)
+    }
+
+    /// Whether a view that contradicts the committed history is impossible with at most f faults: it began later than the
+    /// view that committed. An earlier one may just have come to nothing.
+    pub(crate) fn must_agree(&self, view: View) -> bool {
+        self.committed_in.is_some_and(|committed| view > committed)
     }
 
     /// Fills in what views proposed, as far as its headers are known by now.

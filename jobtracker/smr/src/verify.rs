@@ -222,7 +222,14 @@ impl Verifier {
             Statement::Prepare { .. } | Statement::Commit { .. } => Ok(()),
             // The signatures are checked by the core: a statement that does not hold up is a breach, not garbage, for it
             // may be relayed by somebody who is honest.
-            Statement::ViewChange { requests, .. } => bound("claims of a VIEW-CHANGE", requests.len(), self.replicas),
+            Statement::ViewChange { requests, .. } => {
+                bound("claims of a VIEW-CHANGE", requests.len(), self.replicas)?;
+                // What a claim is worth is the core's to say; that it is short is not.
+                requests.iter().try_for_each(|signed| match &signed.claim {
+                    Claim::Position { changes, .. } => bound("VIEW-CHANGEs of a claim", changes.len(), CHANGES_MAX),
+                    Claim::ViewChange { .. } | Claim::Checkpoint { .. } | Claim::Decided { .. } => Ok(()),
+                })
+            }
             Statement::NewView { changes, .. } => bound("VIEW-CHANGEs of a NEW-VIEW", changes.len(), self.replicas),
         }
     }

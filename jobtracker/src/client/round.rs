@@ -60,7 +60,11 @@ impl<'a> Round<'a> {
                 }
                 // Asked once more when time was almost up: what it said before still stands.
                 Err(ClientError::Unreachable { .. }) if self.said[replica].is_some() => {}
-                Err(error) => self.fail(error)?,
+                Err(error) => {
+                    // It counts as failed once, and is not asked again.
+                    self.said[replica] = None;
+                    self.fail(error)?;
+                }
             }
         }
         Err(self.hopeless(ClientError::Disagreement))

@@ -494,6 +494,7 @@ impl<M: StateMachine> Core<M> {
         }
         self.timers.progress = self.now;
         self.timers.backoff = 0;
+        self.ledger.committed_in = None;
     }
 
     /// Keeps those headers that lead to what a view starts with, or to what its primary proposed when this replica came

@@ -41,6 +41,7 @@ impl<M: StateMachine> Core<M> {
                             break;
                         }
                         self.commit_one(history, &header);
+                        self.ledger.committed_in = Some(view);
                         self.timers.progress = self.now;
                         self.timers.backoff = 0;
                     }

@@ -266,8 +266,12 @@ impl<M: StateMachine> Core<M> {
                 self.ask_for_chain(out);
                 return Reading::Wait;
             }
+            // A view that came to nothing may have started with what a later one left out: it is over as soon as that one
+            // is known here to have begun.
             Path::Contradiction => {
-                self.halt();
+                if self.ledger.must_agree(view) {
+                    self.halt();
+                }
                 return Reading::Wait;
             }
         };

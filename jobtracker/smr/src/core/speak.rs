@@ -95,7 +95,9 @@ impl<M: StateMachine> Core<M> {
             Path::Known(headers) if headers.is_empty() => log.tip,
             Path::Known(headers) => self.sound_upto(&headers, Some((view, log.start))),
             Path::Missing => return self.ask_for_chain(out),
-            Path::Contradiction => return self.halt(),
+            // The view started with what a later one left out: it came to nothing.
+            Path::Contradiction if self.ledger.must_agree(view) => return self.halt(),
+            Path::Contradiction => return,
         };
         let ours = log.prepared.get(&upto.seq) == Some(&upto.digest);
         if upto.seq >= log.start && ours && (entering || upto.seq > own.standing.upto.seq) {

@@ -139,7 +139,9 @@ impl<M: StateMachine> Core<M> {
     }
 
     fn install(&mut self, out: &mut Vec<Action>) {
-        let Some(transfer) = self.transfer.take() else { return };
+        let Some(transfer) = self.transfer.take().filter(|transfer| transfer.history.seq > self.executed.seq) else {
+            return;
+        };
         let pages = transfer.manifest.iter().flat_map(|manifest| &manifest.pages);
         let state: Vec<u8> =
             pages.filter_map(|page| transfer.pages.get(page)).flat_map(|p| p.iter().copied()).collect();
@@ -176,6 +178,7 @@ impl<M: StateMachine> Core<M> {
         self.executed = history;
         if self.ledger.committed.seq < history.seq {
             self.ledger.committed = history;
+            self.ledger.committed_in = None;
             self.ledger.time = decoded.time;
             for member in &decoded.members {
                 if self.ledger.epoch(member.record.replica).is_some_and(|epoch| epoch < member.record.epoch) {
