@@ -1,6 +1,7 @@
 //! The example programs as processes: what they print, what they leave, and their exit codes.
 
 mod data;
+mod parquet_log;
 
 use std::{
     fs,
@@ -91,7 +92,7 @@ fn log_report_runs_two_jobs() {
 fn log_report_reads_parquet_by_name() {
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("log.parquet");
-    fs::write(&path, data::parquet_log()).expect("written");
+    fs::write(&path, parquet_log::parquet_log()).expect("written");
     let path = path.to_str().expect("UTF-8");
     let printed = succeeded(&run(LOG_REPORT, place.path(), &["--input", path]));
     assert!(printed.contains("level\tINFO\t2\nlevel\tWARN\t1\n"), "{printed}");
@@ -112,7 +113,7 @@ fn log_report_refuses_what_it_cannot_read() {
     };
     let (log, parquet) = (place.path().join("some.log"), place.path().join("some.parquet"));
     fs::write(&log, "nobody logs like this\n").expect("written");
-    fs::write(&parquet, data::parquet_log()).expect("written");
+    fs::write(&parquet, parquet_log::parquet_log()).expect("written");
     refuses(&[&log, &parquet], 2, &["/input/some.log", "/input/some.parquet", "hint"]);
     refuses(&[&log], 1, &["no messages", "HDFS"]);
     fs::write(&parquet, "no Parquet").expect("written");

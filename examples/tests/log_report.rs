@@ -4,6 +4,7 @@ mod data;
 #[allow(dead_code, reason = "a program whose main is not run here")]
 #[path = "../src/bin/log-report/main.rs"]
 mod log_report;
+mod parquet_log;
 
 use log_report::{ReportArgs, line};
 use quorate::testing::Harness;
@@ -75,7 +76,7 @@ fn lines_in_no_form_are_counted_apart() {
 
 #[test]
 fn parquet_columns_give_the_same_report() {
-    let file = data::parquet_log();
+    let file = parquet_log::parquet_log();
     let counts = Harness::new(log_report::count_columns()).run(&[("/log.parquet", &file)]).expect("counted");
     let expected = [
         "component\ta\t2",

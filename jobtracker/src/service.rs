@@ -77,6 +77,8 @@ pub(crate) struct Service {
     streams: Streams,
     stopping: watch::Receiver<bool>,
     calls: Semaphore,
+    /// Apart from commands, so that whoever only asks keeps nobody from being served, and the other way round.
+    questions: Semaphore,
     open: Arc<Semaphore>,
 }
 
@@ -88,8 +90,9 @@ impl Service {
         streams: Streams,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let (calls, open) = (Semaphore::new(CALLS_MAX), Arc::new(Semaphore::new(STREAMS_MAX)));
-        Self { door, notary, order, streams, stopping, calls, open }
+        let (calls, questions) = (Semaphore::new(CALLS_MAX), Semaphore::new(CALLS_MAX));
+        let open = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { door, notary, order, streams, stopping, calls, questions, open }
     }
 
     pub(crate) fn into_server(self) -> JobTrackerServer<Self> {
@@ -203,7 +206,7 @@ impl JobTracker for Service {
     }
 
     async fn ask(&self, request: Request<wire::Question>) -> Result<Response<wire::Reply>, Status> {
-        let _place = self.calls.acquire().await.map_err(|_| unavailable(Stopped))?;
+        let _place = self.questions.acquire().await.map_err(|_| unavailable(Stopped))?;
         let wire::Question { question: bytes, seen: seen_bytes } = request.into_inner();
         let question: Question = canonical::decode(&bytes, QUESTION_BYTES_MAX)
             .map_err(|error| Status::invalid_argument(format!("the question is refused: {error}")))?;

@@ -553,8 +553,14 @@ impl<M: StateMachine> Core<M> {
             retired,
             wants: self.wants.clone(),
             checkpoint: newest.map(|snapshot| snapshot.claim.clone()),
-            admission: self.admission.clone().map(Box::new),
+            admission: self.known_admission().map(Box::new),
         }))
+    }
+
+    /// The own epoch, or another's that waits too: who tells only some must not make them suspect a primary that was not told.
+    fn known_admission(&self) -> Option<Admission> {
+        let others = self.peers.values().filter_map(|peer| peer.admission.as_ref());
+        self.admission.clone().or_else(|| others.map(|(admission, _)| admission).next().cloned())
     }
 
     pub(crate) fn invariant_view(&self) -> invariants::Inside<'_> {

@@ -252,7 +252,7 @@ pub struct Status {
     pub wants: Option<Signed>,
     /// Its [`Claim::Checkpoint`] of the last checkpoint.
     pub checkpoint: Option<Signed>,
-    /// Its new epoch, while that is not admitted.
+    /// Its new epoch, while that is not admitted, or another's that it was told of.
     pub admission: Option<Box<Admission>>,
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Incoming {
     verifier: Verifier,
     inbox: SyncSender<Event>,
     links: Mutex<Option<BTreeMap<ReplicaId, Link>>>,
+    rooms: Mutex<BTreeMap<ReplicaId, Arc<Room>>>,
 }
 
 struct Link {
@@ -46,7 +47,8 @@ impl Link {
 
 impl Incoming {
     pub(crate) fn new(identity: Arc<Identity>, verifier: Verifier, inbox: SyncSender<Event>) -> Self {
-        Self { identity, verifier, inbox, links: Mutex::new(Some(BTreeMap::new())) }
+        let (links, rooms) = (Mutex::new(Some(BTreeMap::new())), Mutex::default());
+        Self { identity, verifier, inbox, links, rooms }
     }
 
     /// Takes a connection that began like a link.
@@ -73,7 +75,7 @@ impl Incoming {
             seal: Seal::new(key),
             verifier: self.verifier.clone(),
             inbox: self.inbox.clone(),
-            room: Arc::default(),
+            room: self.room(peer),
             garbage: 0,
         };
         let mut links = self.links();
@@ -83,6 +85,12 @@ impl Incoming {
             before.close();
         }
         Ok(())
+    }
+
+    /// A peer's room, whichever link it comes by: a new link must not give it new room.
+    fn room(&self, peer: ReplicaId) -> Arc<Room> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(rooms.entry(peer).or_default())
     }
 
     /// Closes all links, and takes no more. Gives what can be joined.
@@ -125,7 +133,7 @@ impl Room {
 impl Drop for Place {
     fn drop(&mut self) {
         *self.room.taken.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
-        self.room.freed.notify_one();
+        self.room.freed.notify_all();
     }
 }
 

@@ -141,10 +141,10 @@ impl<M: StateMachine> Core<M> {
             self.on_claim(signed, out);
         }
         if let Some(admission) = admission
-            && admission.record.replica == from
-            && self.ledger.epoch(from).is_some_and(|epoch| epoch < admission.record.epoch)
-            && let Some(peer) = self.peers.get_mut(&from)
-            && peer.admission.as_ref().is_none_or(|(known, _)| *known != *admission)
+            && let owner = admission.record.replica
+            && self.ledger.epoch(owner).is_some_and(|epoch| epoch < admission.record.epoch)
+            && let Some(peer) = self.peers.get_mut(&owner)
+            && peer.admission.as_ref().is_none_or(|(known, _)| known.record.epoch < admission.record.epoch)
         {
             peer.admission = Some((*admission, self.now));
         }

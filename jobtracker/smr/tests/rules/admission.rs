@@ -214,3 +214,15 @@ fn smr_14_the_same_epoch_proposed_twice_stops_nobody() {
     assert_eq!([1, 3, 4].map(|number| admitted(&world, number, 2)), [Epoch(7); 3]);
     assert!(world.agree());
 }
+
+#[test]
+fn smr_14_an_epoch_that_only_a_backup_was_told_of_reaches_the_primary() {
+    let mut world = World::new(3);
+    world.crash(2);
+    world.now += world.limits.view_timeout;
+    let wish = status(&world, admission(2, 7));
+    world.inject(2, 1, wish);
+    world.until("it is admitted", |world| admitted(world, 0, 2) == Epoch(7) && admitted(world, 1, 2) == Epoch(7));
+    assert_eq!((world.core(0).view(), world.core(1).view()), (View(0), View(0)), "and nobody suspects the primary");
+    assert!(world.is_peaceful());
+}

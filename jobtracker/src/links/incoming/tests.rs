@@ -112,3 +112,16 @@ fn a_peers_messages_wait_for_room() {
     drop(room.take(10 * WAITING_BYTES_MAX));
     assert_eq!(*room.taken.lock().expect("whole"), 0);
 }
+
+#[test]
+fn a_new_link_of_a_peer_gets_no_new_room() {
+    let identity = Arc::new(Identity::new(
+        Arc::new(cluster_of(&["a:1", "b:1", "c:1"].map(str::to_owned))),
+        ReplicaId::new(0),
+        replica_key(0),
+    ));
+    let (inbox, _events) = sync_channel(1);
+    let incoming = Incoming::new(identity, verifier(), inbox);
+    assert!(Arc::ptr_eq(&incoming.room(PEER), &incoming.room(PEER)));
+    assert!(!Arc::ptr_eq(&incoming.room(PEER), &incoming.room(ReplicaId::new(2))));
+}
