@@ -9,6 +9,7 @@
 //! is another one is not believed. When more than f replicas are such, the client fails with [`ClientError::Fork`].
 
 mod audit;
+mod choice;
 mod error;
 mod follow;
 mod link;
@@ -19,6 +20,7 @@ pub use error::ClientError;
 pub use follow::Following;
 pub use memory::Distrust;
 
+use choice::Choice;
 use futures::future::join_all;
 use link::{Asked, Checked, Link, history};
 use memory::Memory;
@@ -68,6 +70,7 @@ struct Shared {
     numbers: Mutex<Numbers>,
     links: Vec<Arc<Link>>,
     memory: Memory,
+    choice: Choice,
 }
 
 /// The numbers of the last command.
@@ -102,7 +105,9 @@ impl Client {
         let links = cluster.replicas.iter().map(|member| Arc::new(Link::new(member.clone(), id))).collect();
         let numbers = Mutex::new(Numbers { session: None, sequence: 0 });
         let memory = Memory::new(Arc::clone(&cluster));
-        let shared = Shared { cluster, id, sender, key, numbers, links, memory };
+        // Clients take turns from different beginnings.
+        let choice = Choice::new(usize::from(canonical::digest(&key.public()).as_bytes()[0]));
+        let shared = Shared { cluster, id, sender, key, numbers, links, memory, choice };
         Self { shared: Arc::new(shared), patience: PATIENCE_DEFAULT }
     }
 
@@ -195,7 +200,7 @@ impl Client {
         follow::verdicts(&self.shared, job, from)
     }
 
-    /// Calls all replicas until f + 1 gave the same answer.
+    /// Calls replicas until f + 1 gave the same answer.
     async fn agreed(&self, asked: Asked) -> Result<Answer, ClientError> {
         if let Some(fork) = self.shared.memory.fork() {
             return Err(fork);

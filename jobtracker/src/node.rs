@@ -32,6 +32,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -126,6 +127,7 @@ pub(crate) struct Node {
     swept: Instant,
     histories: Arc<Histories>,
     executed: watch::Sender<u64>,
+    view: Arc<AtomicU64>,
     now: OrderedTime,
     log: report::Log,
     /// What the links saw; the core knows what it saw itself.
@@ -152,7 +154,8 @@ impl Node {
         let executed = core.executed();
         let histories = Arc::new(Histories::new(executed, |seq| core.history_at(seq)));
         let (executed, watcher) = watch::channel(executed.seq.0);
-        let order = Order::new(inbox.send, state, Arc::clone(&histories), watcher);
+        let view = Arc::new(AtomicU64::new(core.view().0));
+        let order = Order::new(inbox.send, state, Arc::clone(&histories), watcher, Arc::clone(&view));
         let node = Self {
             inbox: inbox.receive,
             core,
@@ -168,6 +171,7 @@ impl Node {
             swept: Instant::now(),
             histories,
             executed,
+            view,
             now,
             log,
             garbage: Vec::new(),
@@ -213,6 +217,7 @@ impl Node {
     fn step(&mut self) {
         let now = self.clock();
         self.core.step_all(now, self.inputs.drain(..), &mut self.actions);
+        self.view.store(self.core.view().0, Ordering::Relaxed);
         self.rooms.clear();
     }
 

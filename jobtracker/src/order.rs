@@ -24,6 +24,7 @@ use quorate_smr::{Outcome, Payload, RequestId};
 use std::{
     sync::{
         Arc,
+        atomic::AtomicU64,
         mpsc::{SyncSender, TrySendError},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -70,6 +71,7 @@ pub(crate) struct Order {
     state: Shared,
     histories: Arc<Histories>,
     executed: watch::Receiver<u64>,
+    view: Arc<AtomicU64>,
 }
 
 /// A request that waits to be executed.
@@ -106,9 +108,10 @@ impl Order {
         state: Shared,
         histories: Arc<Histories>,
         executed: watch::Receiver<u64>,
+        view: Arc<AtomicU64>,
     ) -> Self {
         let budget = Arc::new(Semaphore::new(WAITING_BYTES_MAX / BUDGET_UNIT_BYTES));
-        Self { inbox, budget, state, histories, executed }
+        Self { inbox, budget, state, histories, executed, view }
     }
 
     /// Has a request, which the door let in, ordered and executed.
@@ -177,6 +180,11 @@ impl Order {
     /// Counts executed batches: wakes whoever follows the state.
     pub(crate) fn executed(&self) -> watch::Receiver<u64> {
         self.executed.clone()
+    }
+
+    /// The number of the view that the replica is in.
+    pub(crate) fn view(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.view)
     }
 
     /// How the replica stands.

@@ -133,7 +133,7 @@ impl Replica {
         tasks.spawn(housekeeper.run(stop.clone()));
         let (reception, clients) = Reception::new(listener, Arc::clone(&links));
         tasks.spawn(reception.run(stop.clone()));
-        let notary = Notary::new(id, replica, key, lie);
+        let notary = Notary::new(id, replica, key, lie, order.view());
         let service = Service::new(door, notary, order.clone(), streams, stop.clone());
         let server = tokio::spawn(serve(service, clients, stop));
         tracing::info!(%replica, %address, executed = *order.executed().borrow(), "the replica serves");

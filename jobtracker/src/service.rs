@@ -26,7 +26,13 @@ use quorate_protocol::{
         job_tracker_server::{JobTracker, JobTrackerServer},
     },
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status};
 
@@ -46,11 +52,18 @@ pub(crate) struct Notary {
     replica: ReplicaId,
     key: SecretKey,
     lie: Option<Arc<dyn Lie>>,
+    view: Arc<AtomicU64>,
 }
 
 impl Notary {
-    pub(crate) fn new(cluster: Digest, replica: ReplicaId, key: SecretKey, lie: Option<Arc<dyn Lie>>) -> Self {
-        Self { cluster, replica, key, lie }
+    pub(crate) fn new(
+        cluster: Digest,
+        replica: ReplicaId,
+        key: SecretKey,
+        lie: Option<Arc<dyn Lie>>,
+        view: Arc<AtomicU64>,
+    ) -> Self {
+        Self { cluster, replica, key, lie, view }
     }
 
     fn reply(&self, to: Digest, history: History, confirms: Option<History>, answer: Answer) -> wire::Reply {
@@ -58,7 +71,8 @@ impl Notary {
             Some(lie) => lie.answers(answer),
             None => answer,
         };
-        let reply = Reply { cluster: self.cluster, replica: self.replica, to, history, confirms, answer };
+        let view = self.view.load(Ordering::Relaxed);
+        let reply = Reply { cluster: self.cluster, replica: self.replica, to, history, confirms, view, answer };
         let mut bytes = canonical::encode(&reply);
         if bytes.len() > REPLY_BYTES_MAX {
             let what =
@@ -328,7 +342,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     fn notary() -> Notary {
-        Notary::new(Digest::of(b"cluster"), REPLICA, key(Who::Replica), None)
+        Notary::new(Digest::of(b"cluster"), REPLICA, key(Who::Replica), None, Arc::default())
     }
     fn history() -> quorate_smr::History {
         quorate_smr::History { seq: Seq(7), digest: Digest::of(b"history") }
@@ -338,7 +352,7 @@ mod tests {
         let cluster = Arc::new(cluster("127.0.0.1:1"));
         let state = Shared::new(Application::new((*cluster).clone()));
         let histories = Arc::new(Histories::new(history(), |_| None));
-        let order = Order::new(sync_channel(1).0, state, histories, watch::channel(7).1);
+        let order = Order::new(sync_channel(1).0, state, histories, watch::channel(7).1, Arc::default());
         let (stop, stopping) = watch::channel(false);
         (Service::new(Arc::new(Door::new(cluster)), notary(), order, Streams::default(), stopping), stop)
     }
@@ -405,6 +419,7 @@ mod tests {
             to: Digest::of(b"question"),
             history: here,
             confirms: None,
+            view: 0,
             answer: answer(0),
         };
         // The text's length takes four bytes instead of one.

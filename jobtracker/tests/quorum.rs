@@ -58,13 +58,22 @@ struct Script {
     /// How many directives it sends before it cuts the stream.
     cut_after: usize,
     past: Past,
+    /// How often it was asked.
+    heard: Arc<AtomicUsize>,
 }
 
 impl Script {
     fn honest() -> Self {
         let directives = (0..6).map(|number| (number, cancel(number))).collect();
         let past = Past::default();
-        Self { answers: vec![submitted(1)], beside: false, directives, cut_after: usize::MAX, past }
+        Self {
+            answers: vec![submitted(1)],
+            beside: false,
+            directives,
+            cut_after: usize::MAX,
+            past,
+            heard: Arc::default(),
+        }
     }
     fn saying(answer: Answer) -> Self {
         Self { answers: vec![answer], ..Self::honest() }
@@ -89,7 +98,6 @@ struct Actor {
     script: Script,
     cluster: Digest,
     replica: u8,
-    asked: AtomicUsize,
 }
 
 impl Actor {
@@ -98,11 +106,11 @@ impl Actor {
         let (branch, ordered) = self.script.past.get();
         let confirms = seen.filter(|seen| seen.ordered <= ordered).map(|seen| Past::at(branch, seen.ordered));
         let (replica, history) = (ReplicaId::new(self.replica.into()), Past::at(branch, ordered));
-        let reply = Reply { cluster: self.cluster, replica, to, history, confirms, answer };
+        let reply = Reply { cluster: self.cluster, replica, to, history, confirms, view: 0, answer };
         wire::Reply { signed: Signed::seal(&reply, &key(REPLICA_SEED + self.replica)).to_wire() }
     }
     async fn answer(&self, to: Digest, seen: Option<History>) -> Result<Response<wire::Reply>, Status> {
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        let asked = self.script.heard.fetch_add(1, Ordering::Relaxed);
         match self.script.answers.get(asked).or(self.script.answers.last()) {
             Some(answer) => Ok(Response::new(self.reply(to, seen, answer.clone()))),
             None => std::future::pending().await,
@@ -153,8 +161,7 @@ async fn play(scripts: [Script; 3]) -> Cluster {
     }
     let cluster = cluster(&addresses);
     for (replica, (script, listener)) in (0..).zip(scripts.into_iter().zip(listeners)) {
-        let service =
-            JobTrackerServer::new(Actor { script, cluster: cluster.id(), replica, asked: AtomicUsize::new(0) });
+        let service = JobTrackerServer::new(Actor { script, cluster: cluster.id(), replica });
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
     }
@@ -174,6 +181,40 @@ async fn f_liars_change_no_answer() {
         let answer = client(&cluster).submit(create("/x")).await;
         assert!(matches!(answer, Ok(Answer::Submitted(job)) if job == JobId::new(1)), "{answer:?}");
     }
+}
+
+/// How often each of three replicas is asked in so many rounds.
+async fn heard(scripts: [Script; 3], rounds: usize) -> [usize; 3] {
+    let heard = scripts.each_ref().map(|script| Arc::clone(&script.heard));
+    let cluster = play(scripts).await;
+    let client = client(&cluster);
+    for _ in 0..rounds {
+        client.submit(create("/x")).await.expect("an answer");
+    }
+    heard.map(|heard| heard.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn while_all_is_well_f_plus_1_are_asked_and_backups_take_turns() {
+    // A machine that stalls makes answers late, and then more are asked.
+    let heard = until("f + 1 were asked each time", async || {
+        let heard = heard([Script::honest(), Script::honest(), Script::honest()], 10).await;
+        (heard.iter().sum::<usize>() == 20).then_some(heard)
+    });
+    let heard = heard.await;
+    assert_eq!(heard[0], 10, "the primary orders");
+    assert!(heard[1] > 0 && heard[2] > 0, "{heard:?}");
+}
+
+#[tokio::test]
+async fn the_others_are_asked_when_one_lies_and_whoever_was_caught_comes_last() {
+    let forger = || Script { beside: true, ..Script::honest() };
+    let heard = until("the liar was asked once", async || {
+        let heard = heard([Script::honest(), forger(), Script::honest()], 10).await;
+        (heard[1] == 1).then_some(heard)
+    });
+    let heard = heard.await;
+    assert!(heard[0] == 10 && heard[2] >= 9, "{heard:?}");
 }
 
 #[tokio::test]

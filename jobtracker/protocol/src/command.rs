@@ -246,12 +246,14 @@ pub struct Reply {
     /// The replica's own history at the place that the asker has seen; `None` when it was shown nothing, has not come so
     /// far, or no longer knows.
     pub confirms: Option<History>,
+    /// The view that the replica is in: whoever asks next may like to begin with that view's primary.
+    pub view: u64,
     /// The answer.
     pub answer: crate::query::Answer,
 }
 
 impl Statement for Reply {
-    const CONTEXT: &'static str = "quorate 2026 reply v2";
+    const CONTEXT: &'static str = "quorate 2026 reply v3";
     const BYTES_MAX: usize = limits::REPLY_BYTES_MAX;
 }
 

@@ -101,6 +101,8 @@ pub(super) struct Checked {
     pub(super) answer: Answer,
     /// What the replica had executed.
     pub(super) history: History,
+    /// In which view it says it is.
+    pub(super) view: u64,
     /// All histories that the reply states.
     pub(super) states: Vec<History>,
     pub(super) signed: Signed<Reply>,
@@ -212,8 +214,8 @@ impl Link {
             return Err(Doubt::Behind);
         }
         let states = reply.states().collect();
-        let Reply { replica, history, answer, .. } = reply.into_inner();
-        Ok(Checked { replica, answer, history, states, signed })
+        let Reply { replica, history, answer, view, .. } = reply.into_inner();
+        Ok(Checked { replica, answer, history, view, states, signed })
     }
 
     /// An answer that a replica may give, but not to this.

@@ -80,6 +80,11 @@ impl Memory {
         self.inner().distrusted.values().cloned().collect()
     }
 
+    /// Those of [`Memory::distrusted`].
+    pub(super) fn doubted(&self) -> Vec<ReplicaId> {
+        self.inner().distrusted.keys().copied().collect()
+    }
+
     /// Notes that a reply of a replica was not believed. It is said once for each replica.
     pub(super) fn distrust(&self, replica: ReplicaId, what: &str) {
         let mut inner = self.inner();
@@ -184,9 +189,9 @@ mod tests {
         fn reply(&self, replica: u32, history: History, confirms: Option<History>) -> Checked {
             let id = ReplicaId::new(replica);
             let (cluster, to) = (self.cluster.id(), Digest::of(b"x"));
-            let reply = Reply { cluster, replica: id, to, history, confirms, answer: Answer::Done };
+            let reply = Reply { cluster, replica: id, to, history, confirms, answer: Answer::Done, view: 0 };
             let signed = Signed::seal(&reply, &self.keys[replica as usize]);
-            Checked { replica: id, states: reply.states().collect(), answer: Answer::Done, history, signed }
+            Checked { replica: id, states: reply.states().collect(), answer: Answer::Done, history, view: 0, signed }
         }
         fn hear(&self, replica: u32, history: History) -> Option<History> {
             let checked = self.reply(replica, history, None);

@@ -1,4 +1,4 @@
-//! One command or question to all replicas, until f + 1 of them give the same answer.
+//! One command or question to f + 1 replicas, and to all of them when need be, until f + 1 give the same answer.
 //!
 //! Replicas that execute at different speeds answer a question differently for a moment. Those that have answered are then
 //! asked again, soon at first, while a silent one may still come: nobody waits for the slowest, who may be stopped.
@@ -9,7 +9,7 @@ use super::{
 };
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use quorate_protocol::query::Answer;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// A replica's number in the configuration, and what it said.
 type Said = (usize, Result<Checked, ClientError>);
@@ -24,6 +24,9 @@ pub(super) struct Round<'a> {
     backoffs: Vec<Backoff>,
     /// Who is being asked right now.
     waiting: Vec<bool>,
+    /// Who was not asked yet.
+    rest: Vec<usize>,
+    begun: Instant,
     calls: FuturesUnordered<BoxFuture<'a, Option<Said>>>,
     failed: usize,
 }
@@ -31,23 +34,40 @@ pub(super) struct Round<'a> {
 impl<'a> Round<'a> {
     pub(super) fn new(shared: &'a Shared, asked: &'a Asked, deadline: Instant) -> Self {
         let replicas = shared.links.len();
+        let doubted = shared.memory.doubted();
+        let (mut order, first) = shared.choice.order(replicas, shared.quorum(), |replica| {
+            shared.links.get(replica).is_some_and(|link| doubted.contains(&link.replica()))
+        });
+        let rest = order.split_off(first);
         let mut round = Self {
             shared,
             asked,
             deadline,
             said: (0..replicas).map(|_| None).collect(),
             backoffs: vec![Backoff::default(); replicas],
-            waiting: vec![true; replicas],
+            waiting: vec![false; replicas],
+            rest,
+            begun: Instant::now(),
             calls: FuturesUnordered::new(),
             failed: 0,
         };
-        (0..replicas).for_each(|replica| round.ask(replica, None));
+        order.into_iter().for_each(|replica| round.ask(replica, None));
         round
     }
 
     /// The answer that f + 1 replicas give.
     pub(super) async fn agreed(mut self) -> Result<Answer, ClientError> {
-        while let Some(said) = self.calls.next().await {
+        let late = self.begun + self.shared.choice.patience();
+        loop {
+            let said = tokio::select! {
+                said = self.calls.next() => said,
+                () = sleep_until(late), if !self.rest.is_empty() => {
+                    self.shared.choice.beware();
+                    self.ask_rest();
+                    continue;
+                }
+            };
+            let Some(said) = said else { break };
             let Some((replica, result)) = said else { continue };
             self.waiting[replica] = false;
             match result {
@@ -64,13 +84,19 @@ impl<'a> Round<'a> {
                     // It counts as failed once, and is not asked again.
                     self.said[replica] = None;
                     self.fail(error)?;
+                    self.ask_rest();
                 }
             }
         }
         Err(self.hopeless(ClientError::Disagreement))
     }
 
+    fn ask_rest(&mut self) {
+        std::mem::take(&mut self.rest).into_iter().for_each(|replica| self.ask(replica, None));
+    }
+
     fn ask(&mut self, replica: usize, backoff: Option<Backoff>) {
+        self.waiting[replica] = true;
         let (link, memory) = (&self.shared.links[replica], &self.shared.memory);
         let (asked, deadline) = (self.asked, self.deadline);
         self.calls.push(Box::pin(async move {
@@ -88,9 +114,9 @@ impl<'a> Round<'a> {
         if self.said.iter().flatten().count() < self.shared.quorum() {
             return;
         }
+        self.ask_rest();
         for replica in 0..self.said.len() {
             if self.said[replica].is_some() && !self.waiting[replica] {
-                self.waiting[replica] = true;
                 let backoff = self.backoffs[replica].clone();
                 self.backoffs[replica].grow();
                 self.ask(replica, Some(backoff));
@@ -104,6 +130,8 @@ impl<'a> Round<'a> {
         let alike = |one: &Checked| said.iter().copied().filter(|other| self.alike(one, other)).collect::<Vec<_>>();
         let agreeing = said.iter().map(|one| alike(one)).find(|alike| alike.len() >= self.shared.quorum())?;
         self.shared.memory.learn(&said);
+        let view = agreeing.iter().map(|checked| checked.view).min().unwrap_or_default();
+        self.shared.choice.learn(self.begun.elapsed(), view);
         let agreed = agreeing.first()?;
         said.iter().filter(|other| self.contradicts(agreed, other)).for_each(|other| {
             self.shared.memory.distrust(other.replica, "it signed another answer to a command than f + 1 replicas did");
