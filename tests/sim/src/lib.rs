@@ -22,6 +22,7 @@ mod oracle;
 mod panics;
 mod rng;
 mod scenario;
+mod slow_logs;
 mod world;
 
 pub use actors::Lie;
