@@ -16,8 +16,8 @@ use std::{
     time::Duration,
 };
 
-/// The software log's file in the replica's directory.
-const FILE_NAME: &str = "trusted-log";
+/// The software log's file in the directory of the replica, or of its helper.
+pub(crate) const FILE_NAME: &str = "trusted-log";
 /// How long a helper process may take to attest.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -27,6 +27,15 @@ pub enum LogError {
     /// Its file cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The helper process that holds it does not answer.
+    #[error("the trusted log's helper behind {} does not answer", .socket.display())]
+    Helper {
+        /// The helper's socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: DeviceError,
+    },
     /// It does not do its work.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -76,7 +85,10 @@ impl Device {
         helper: Option<&PathBuf>,
     ) -> Result<Self, LogError> {
         let log: Box<dyn TrustedLog> = match helper {
-            Some(socket) => Box::new(Remote::connect(socket, HELPER_TIMEOUT)?),
+            Some(socket) => Box::new(
+                Remote::connect(socket, HELPER_TIMEOUT)
+                    .map_err(|source| LogError::Helper { socket: socket.clone(), source })?,
+            ),
             None => {
                 let path = directory.join(FILE_NAME);
                 // The store syncs what is attested before it is: after a crash of the machine the log catches up.
@@ -274,6 +286,9 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let socket = directory.path().join("nobody");
         let error = Device::open(&cluster(), REPLICA, &replica_key(0), directory.path(), Some(&socket)).err();
-        assert!(matches!(error, Some(LogError::Device(DeviceError::Unreachable(_)))), "{error:?}");
+        assert!(
+            matches!(&error, Some(LogError::Helper { socket: named, source: DeviceError::Unreachable(_) }) if *named == socket),
+            "{error:?}"
+        );
     }
 }

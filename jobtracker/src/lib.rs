@@ -11,6 +11,7 @@
 //! | `door`, `service` | who may come in; the gRPC service, where every answer is signed |
 //! | `order`, `node` | the interface to the order, and the thread that owns the agreement behind it |
 //! | `store`, `device` | what is kept on the disk, and the trusted log |
+//! | `helper` | the trusted log in a process of its own |
 //! | `application`, `histories` | the executed state, and the histories that led to it |
 //! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
 //! | `liars` | replicas that lie, for tests and demonstrations |
@@ -20,6 +21,7 @@ pub mod client;
 mod application;
 mod device;
 mod door;
+mod helper;
 mod histories;
 mod housekeeper;
 mod keys;
@@ -39,8 +41,10 @@ mod topic;
 mod testing;
 
 pub use device::LogError;
+pub use helper::{Helper, HelperError, HelperOptions};
 pub use liars::{ReplicaLiar, UnknownReplicaLiar};
 pub use node::BeginError;
 pub use order::{OrderError, Stopped};
+pub use quorate_counter::{DeviceError, OpenError, helper::own_user};
 pub use replica::{LEASE_DEFAULT, Options, Replica, StartError};
 pub use store::{Place, StoreError};

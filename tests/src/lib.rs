@@ -5,6 +5,7 @@
 //!
 //! [`Evidence::check`]: quorate_protocol::evidence::Evidence::check
 
+pub mod helpers;
 pub mod oracle;
 pub mod processes;
 pub mod proxy;

@@ -50,12 +50,25 @@ pub struct Setup {
     pub lying_replicas: Vec<(ReplicaId, ReplicaLiar)>,
     /// Whether the replicas speak with each other through [`Proxy`]s.
     pub proxied: bool,
+    /// Whose trusted logs are in processes of their own, with keys of their own.
+    pub helpers: Vec<ReplicaId>,
+    /// The user that those run as, when it is another one.
+    pub helpers_user: Option<u32>,
 }
 
 impl Setup {
     /// Honest trackers and three honest replicas.
     pub fn new(programs: Programs, trackers: u32) -> Self {
-        Self { programs, replicas: 3, trackers, liars: Vec::new(), lying_replicas: Vec::new(), proxied: false }
+        Self {
+            programs,
+            replicas: 3,
+            trackers,
+            liars: Vec::new(),
+            lying_replicas: Vec::new(),
+            proxied: false,
+            helpers: Vec::new(),
+            helpers_user: None,
+        }
     }
 }
 
@@ -90,6 +103,9 @@ impl Processes {
         let proxies = if setup.proxied { proxies(&cluster).await } else { BTreeMap::new() };
         write_configurations(folder.path(), &cluster, &proxies);
         let mut this = Self { setup, folder, members: BTreeMap::new(), connection, proxies };
+        for replica in this.setup.helpers.clone() {
+            this.start_helper(replica).await;
+        }
         for replica in &cluster.replicas {
             this.start_member(&replica.id.to_string());
         }
@@ -115,20 +131,11 @@ impl Processes {
     /// # Panics
     /// When the process cannot be started.
     pub fn start_member(&mut self, name: &str) {
-        let folder = self.folder.path();
-        let log = fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{name}.log")));
         let mut command = Command::new(&self.setup.programs.quorate);
         let configuration = match name.parse::<TrackerId>() {
             Ok(id) if name.starts_with("tracker") => {
-                command.args([
-                    "tasktracker",
-                    "--map-slots",
-                    "1",
-                    "--reduce-slots",
-                    "1",
-                    "--id",
-                    &id.number().to_string(),
-                ]);
+                command.args(["tasktracker", "--map-slots", "1", "--reduce-slots", "1"]);
+                command.args(["--id", &id.number().to_string()]);
                 if let Some((_, kind)) = self.setup.liars.iter().find(|(liar, _)| *liar == id) {
                     command.args(["--liar", kind.name()]);
                 }
@@ -140,9 +147,19 @@ impl Processes {
                 if let Some((_, kind)) = self.setup.lying_replicas.iter().find(|(liar, _)| *liar == id) {
                     command.args(["--liar", kind.name()]);
                 }
+                if self.setup.helpers.contains(&id) {
+                    command.arg("--trusted-log").arg(self.helper_socket(id));
+                }
                 format!("{name}.toml")
             }
         };
+        self.spawn(name, &configuration, command);
+    }
+
+    /// Starts what every member's process is started with.
+    pub(crate) fn spawn(&mut self, name: &str, configuration: &str, mut command: Command) {
+        let folder = self.folder.path();
+        let log = fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{name}.log")));
         let child = command
             .arg("--config")
             .arg(folder.join(configuration))
@@ -159,6 +176,9 @@ impl Processes {
         self.members.insert(name.to_owned(), child);
     }
 
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
     pub(crate) fn member(&self, name: &str) -> &Child {
         self.members.get(name).expect("a member that runs")
     }
@@ -306,18 +326,22 @@ impl Processes {
     /// When one has to be killed.
     pub async fn stop(mut self) {
         let mut members = std::mem::take(&mut self.members);
-        for child in members.values_mut() {
-            // Closing its standard input is the signal to stop.
-            drop(child.stdin.take());
-        }
-        for (name, child) in &mut members {
-            wait(name, child).await;
+        // Those that others need to end well come last.
+        let (last, first): (Vec<_>, Vec<_>) = members.iter_mut().partition(|(name, _)| crate::helpers::is_one(name));
+        for mut part in [first, last] {
+            for (_, child) in &mut part {
+                // Closing its standard input is the signal to stop.
+                drop(child.stdin.take());
+            }
+            for (name, child) in part {
+                wait(name, child).await;
+            }
         }
     }
 }
 
 /// The configuration of all but the replicas.
-const CONFIGURATION: &str = "config.toml";
+pub(crate) const CONFIGURATION: &str = "config.toml";
 
 /// Makes a cluster's keys and configuration.
 fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
@@ -334,7 +358,7 @@ fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
         id,
         address: socket.local_addr().expect("an address").to_string(),
         key: key(&id.to_string()).public(),
-        log: None,
+        log: setup.helpers.contains(&id).then(|| key(&crate::helpers::name(id)).public()),
     };
     let tracker = |id: TrackerId| TrackerMember {
         id,

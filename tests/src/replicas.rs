@@ -84,6 +84,14 @@ impl Processes {
         self.signal(name, Signal::CONT);
     }
 
+    /// Asks a member's process to end, as a service manager does.
+    ///
+    /// # Panics
+    /// When there is no such member.
+    pub fn terminate(&self, name: &str) {
+        self.signal(name, Signal::TERM);
+    }
+
     fn signal(&self, name: &str, signal: Signal) {
         let pid = rustix::process::Pid::from_child(self.member(name));
         rustix::process::kill_process(pid, signal).expect("signalled");

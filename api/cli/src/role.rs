@@ -2,7 +2,7 @@
 
 use clap::Args;
 use quorate::exit::{Exit, Failure};
-use quorate_jobtracker::{Replica, ReplicaLiar};
+use quorate_jobtracker::{DeviceError, LogError, OrderError, Replica, ReplicaLiar, StartError, own_user};
 use quorate_liars::Kind;
 use quorate_protocol::{
     cluster::Cluster,
@@ -12,8 +12,8 @@ use quorate_protocol::{
 use quorate_tasktracker::{Launch, Programs, Tracker, launch};
 use std::{
     fs,
-    io::IsTerminal,
-    path::PathBuf,
+    io::{ErrorKind, IsTerminal},
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::Arc,
     time::Duration,
@@ -25,13 +25,13 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 pub(crate) struct Common {
     /// The cluster's configuration, the same file for every process of it.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    pub(crate) config: PathBuf,
     /// The file with this member's secret key, 64 hexadecimal digits.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The folder for this member's state. Each member needs its own.
     #[arg(long, value_name = "FOLDER")]
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Stop when standard input ends, so that nothing outlives whoever started this.
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
@@ -79,6 +79,10 @@ pub(crate) struct JobTracker {
     /// How long a silent tracker counts as there, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 3000)]
     lease: u64,
+    /// The socket of the `quorate trusted-log` process that holds this replica's trusted log [default: the replica itself
+    /// holds it]
+    #[arg(long, value_name = "SOCKET")]
+    trusted_log: Option<PathBuf>,
     /// Lie in this way, for a test. The configuration must allow liars.
     #[arg(long, value_name = "KIND")]
     liar: Option<ReplicaLiar>,
@@ -107,7 +111,7 @@ pub(crate) struct TaskTracker {
 }
 
 impl Common {
-    fn load(&self) -> Result<(Arc<Cluster>, SecretKey), Failure> {
+    pub(crate) fn load(&self) -> Result<(Arc<Cluster>, SecretKey), Failure> {
         let text =
             fs::read_to_string(&self.config).map_err(|error| Failure::io("cannot read", &self.config, &error))?;
         let malformed = |what: String| Failure::new(Exit::Usage, format!("{}: {}", self.config.display(), what.trim()));
@@ -120,7 +124,7 @@ impl Common {
         Ok((Arc::new(cluster), key))
     }
 
-    async fn until_stopped(&self) -> Result<(), Failure> {
+    pub(crate) async fn until_stopped(&self) -> Result<(), Failure> {
         tokio::select! {
             stopped = interrupted() => stopped,
             () = stdin_ends(), if self.until_stdin_ends => Ok(()),
@@ -149,14 +153,14 @@ async fn stdin_ends() {
 }
 
 /// Messages go to standard error; `RUST_LOG` says how many (`info`, `debug`, `quorate_tasktracker=debug`).
-fn start_log() {
+pub(crate) fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let ansi = std::io::stderr().is_terminal();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
 }
 
-fn start_failure(error: impl std::error::Error) -> Failure {
+pub(crate) fn start_failure(error: impl std::error::Error) -> Failure {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -189,21 +193,76 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
             replica: options.id,
             key,
             directory: options.common.dir.clone(),
-            helper: None,
+            helper: options.trusted_log.clone(),
             lease: Duration::from_millis(options.lease),
             liar: options.liar,
         },
         listener,
     )
     .await
-    .map_err(start_failure)?;
+    .map_err(|error| replica_failure(error, options.id))?;
     eprintln!("{} serves on {}", options.id, replica.address());
     let ended = tokio::select! {
         stopped = options.common.until_stopped() => stopped.map(|()| Ok(()))?,
         ended = replica.ended() => ended,
     };
     replica.stop().await;
-    ended.map_err(start_failure)
+    ended.map_err(|error| ended_failure(error, options.trusted_log.as_deref()))
+}
+
+/// Why a replica does not start, with what can be done about it.
+fn replica_failure(error: StartError, id: ReplicaId) -> Failure {
+    let hint = match &error {
+        StartError::TrustedLog(LogError::Helper { source, .. }) => Some(helper_hint(source, id)),
+        StartError::TrustedLog(LogError::Foreign { .. }) => Some(
+            "does the socket belong to another replica's trusted log, or its process to another cluster?".to_owned(),
+        ),
+        StartError::TrustedLog(LogError::Open(_) | LogError::Device(_) | LogError::Thread(_))
+        | StartError::Cluster(_)
+        | StartError::NotAMember(_)
+        | StartError::WrongKey(_)
+        | StartError::NoLiars
+        | StartError::Store(_)
+        | StartError::Begin(_)
+        | StartError::NotExecutable
+        | StartError::System(_) => None,
+    };
+    let failure = start_failure(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn helper_hint(error: &DeviceError, id: ReplicaId) -> String {
+    let user = own_user();
+    match error {
+        DeviceError::Unreachable(cause)
+            if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            format!("start `quorate trusted-log --id {} --socket …` first", id.number())
+        }
+        DeviceError::Unreachable(_) => {
+            format!("does it serve this user? start it with --allow-user {user}")
+        }
+        DeviceError::Malfunction(_)
+        | DeviceError::Storage(_)
+        | DeviceError::NotAbove { .. }
+        | DeviceError::TooMany { .. } => "what the process behind the socket printed tells more".to_owned(),
+    }
+}
+
+/// What ended a replica, with what can be done about it.
+fn ended_failure(error: OrderError, helper: Option<&Path>) -> Failure {
+    let lost = matches!(error, OrderError::TrustedLog(LogError::Device(DeviceError::Unreachable(_))));
+    let failure = start_failure(error);
+    match helper {
+        Some(socket) if lost => {
+            let socket = socket.display();
+            failure.hint(format!("start `quorate trusted-log --socket {socket} …` again, and then this replica"))
+        }
+        _ => failure,
+    }
 }
 
 pub(crate) async fn run_tasktracker(options: TaskTracker) -> Result<(), Failure> {

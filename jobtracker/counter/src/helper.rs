@@ -58,10 +58,16 @@ pub fn own_user() -> u32 {
 /// Opens the helper's socket for one user, in place of one that a former helper left.
 ///
 /// # Errors
-/// When the socket cannot be made, or its path is taken by something that is not a socket.
+/// When the socket cannot be made, or its path is taken: by something that is not a socket, or by one that somebody
+/// listens to.
 pub fn listen(path: &Path, client: u32) -> io::Result<UnixListener> {
     if fs::symlink_metadata(path).is_ok_and(|left| left.file_type().is_socket()) {
-        fs::remove_file(path)?;
+        // Only a socket that nobody listens to refuses.
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) => return Err(error),
+        }
     }
     let listener = UnixListener::bind(path)?;
     // Another user could not open a socket of ours alone. `serve` asks the kernel who came, whatever the mode.

@@ -11,7 +11,7 @@ use quorate_counter::{
 use quorate_protocol::{digest::Digest, ids::ReplicaId, sign::SecretKey};
 use std::{
     env, fs,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
@@ -249,6 +249,10 @@ fn the_socket_is_the_owners_and_takes_the_place_of_a_left_one_only() {
         listen(&path, own_user()).expect("a socket, also where one was left");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
     }
+    let taken = listen(&path, own_user()).expect("a socket");
+    assert_eq!(listen(&path, own_user()).expect_err("it is in use").kind(), ErrorKind::AddrInUse);
+    UnixStream::connect(&path).expect("it is still the first one's");
+    drop(taken);
     fs::remove_file(&path).and_then(|()| fs::write(&path, "precious")).expect("writes");
     listen(&path, own_user()).expect_err("a file is in its place");
     assert_eq!(fs::read(&path).expect("there"), b"precious");

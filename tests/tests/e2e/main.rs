@@ -15,6 +15,7 @@ mod programs;
 mod replicas;
 mod sandbox;
 mod terasort;
+mod trusted_log;
 
 fn under_test() -> quorate_tests::processes::Programs {
     quorate_tests::processes::Programs {
