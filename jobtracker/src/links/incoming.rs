@@ -80,7 +80,13 @@ impl Incoming {
         };
         let mut links = self.links();
         let Some(links) = links.as_mut() else { return Ok(()) };
-        let thread = thread::Builder::new().name(format!("link-{}", peer.number())).spawn(|| reader.run())?;
+        let end = stream.try_clone()?;
+        let run = move || {
+            reader.run();
+            // The peer must not go on speaking where nobody listens. An error says that it is closed already.
+            let _ = end.shutdown(Shutdown::Both);
+        };
+        let thread = thread::Builder::new().name(format!("link-{}", peer.number())).spawn(run)?;
         if let Some(before) = links.insert(peer, Link { stream, thread }) {
             before.close();
         }

@@ -14,7 +14,10 @@ use std::{
     sync::mpsc::{Receiver, sync_channel},
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -90,6 +93,25 @@ async fn replicas_hear_each_other_and_again_after_one_was_gone() {
     let one = start(&cluster, 1, again);
     until_heard(&zero, &one, 3).await;
     until_heard(&one, &zero, 4).await;
+    zero.stop().await;
+    one.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_says_too_much_is_hung_up_on_and_may_dial_again() {
+    let ((first, one), (second, two)) = (listener().await, listener().await);
+    let (_third, three) = listener().await;
+    let cluster = Arc::new(cluster_of(&[one.clone(), two, three]));
+    let zero = start(&cluster, 0, first);
+    let mut link = TcpStream::connect(&one).await.expect("connected");
+    let identity = Identity::new(Arc::clone(&cluster), ReplicaId::new(1), replica_key(1));
+    identity.dial(ReplicaId::new(0), &mut link).await.expect("linked");
+    link.write_all(&u32::MAX.to_le_bytes()).await.expect("written");
+    // With a reset or without.
+    let hung_up = tokio::time::timeout(DEADLINE, link.read_to_end(&mut Vec::new())).await;
+    assert!(hung_up.is_ok(), "it stays open, and nobody listens");
+    let one = start(&cluster, 1, second);
+    until_heard(&one, &zero, 1).await;
     zero.stop().await;
     one.stop().await;
 }
