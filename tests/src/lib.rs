@@ -7,6 +7,7 @@
 
 pub mod helpers;
 pub mod oracle;
+pub mod peer;
 pub mod processes;
 pub mod proxy;
 pub mod reference;

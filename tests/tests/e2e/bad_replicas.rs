@@ -1,9 +1,29 @@
 //! Replicas that are started wrongly, or whose disk is in trouble: a clear error, and the others go on.
 
-use crate::{disk_full::SmallDisk, under_test};
-use quorate_protocol::file::{File, Manifest, Path};
-use quorate_tests::{Processes, processes::run};
-use std::{fs, path::PathBuf, process::Command};
+use crate::{
+    disk_full::{FragileDisk, SmallDisk},
+    under_test,
+};
+use quorate_protocol::{
+    digest::Digest,
+    file::{File, Manifest, Path},
+    ids::ReplicaId,
+    sign::SecretKey,
+};
+use quorate_tests::{
+    Processes,
+    peer::{Peer, VERSION, refuse},
+    processes::run,
+};
+use std::{
+    fs,
+    path::{Path as FolderPath, PathBuf},
+    process::Command,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 /// `quorate jobtracker` on these files.
 fn jobtracker(cluster: &Processes, id: &str, configuration: PathBuf, key: &str, folder: &str) -> Command {
@@ -109,4 +129,119 @@ async fn a_replica_with_a_full_disk_ends_with_a_clear_error_and_the_others_go_on
     cluster.only_guilty_replicas(&[]).await;
     cluster.stop().await;
     drop(disk);
+}
+
+/// What a member has said.
+fn log(cluster: &Processes, member: &str) -> String {
+    fs::read_to_string(cluster.folder().join(format!("{member}.log"))).expect("a log")
+}
+
+/// What can be said in the name of a member that does not run.
+fn peer(cluster: &Processes, from: u32) -> Peer {
+    let key = fs::read_to_string(cluster.folder().join(format!("replica-{from}.key"))).expect("a key file");
+    let cluster = cluster.connection().cluster.clone();
+    Peer::new(&cluster, ReplicaId::new(from), SecretKey::from_hex(&key).expect("a key"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_of_another_version_cluster_or_key_and_a_message_above_the_limit_are_refused_and_said() {
+    let mut cluster = Processes::start(under_test(), 3, &[]).await;
+    cluster.kill("replica-2");
+    let (right, to) = (peer(&cluster, 2), cluster.connection().cluster.replicas[0].clone());
+    let said = |what: &'static str| {
+        let cluster = &cluster;
+        async move { cluster.until(what, async || log(cluster, "replica-0").contains(what)).await }
+    };
+    let newer = Peer { version: VERSION + 1, ..right.clone() }.dial(&to).await.expect_err("refused");
+    assert!(newer.contains("version 2") && newer.contains("version 1"), "{newer}");
+    said("the other side speaks version 2 of the replicas' protocol, and this program speaks version 1").await;
+    let other = Peer { cluster: Digest::of(b"another"), ..right.clone() }.dial(&to).await.expect_err("refused");
+    assert!(other.contains("another cluster"), "{other}");
+    said("configured for another cluster").await;
+    let forged = Peer { key: SecretKey::generate().expect("randomness"), ..right.clone() };
+    assert!(forged.dial(&to).await.expect_err("refused").contains("does not have the key"));
+    said("does not have the key that the cluster's configuration has for replica-2").await;
+    let mut link = right.dial(&to).await.expect("it is who it says");
+    link.write_all(&u32::MAX.to_le_bytes()).await.expect("written");
+    // With a reset or without.
+    let _ = link.read_to_end(&mut Vec::new()).await;
+    said("a frame of 4294967295 bytes, and at most").await;
+    assert!(!log(&cluster, "replica-0").contains("panicked"));
+
+    // Whoever is dialed may be of another version too.
+    let listener = TcpListener::bind(&cluster.connection().cluster.replicas[2].address).await.expect("its port");
+    let refusing = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            refuse(stream, "I speak version 2").await;
+        }
+    });
+    said("I speak version 2").await;
+    refusing.abort();
+    assert!(refusing.await.is_err(), "its port is free again");
+    works_on(&cluster).await;
+    for nothing in ["version 2 of", "another cluster", "a frame of"] {
+        assert!(!log(&cluster, "replica-1").contains(nothing), "{}", log(&cluster, "replica-1"));
+    }
+    cluster.start_member("replica-2");
+    cluster.replicas_agree().await;
+    cluster.only_guilty_replicas(&[]).await;
+    cluster.stop().await;
+}
+
+fn copy(from: &FolderPath, to: &FolderPath) {
+    for file in fs::read_dir(from).expect("a folder") {
+        let file = file.expect("a file");
+        fs::copy(file.path(), to.join(file.file_name())).expect("copied");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_does_not_start_on_a_read_only_disk_and_says_so() {
+    let mut cluster = Processes::start(under_test(), 3, &[]).await;
+    let configuration = cluster.folder().join("replica-1.toml");
+    cluster.kill("replica-1");
+    for (folder, used) in [("old", true), ("new", false)] {
+        let Some(disk) = SmallDisk::mount(&cluster.folder().join(folder), "64m") else { return };
+        if used {
+            copy(&cluster.folder().join("replica-1"), &disk.0);
+        }
+        disk.make_read_only();
+        let output = run(jobtracker(&cluster, "1", configuration.clone(), "replica-1.key", folder)).await;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{text}");
+        assert!(text.contains(&format!("/{folder}")) && text.contains("Read-only file system"), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    works_on(&cluster).await;
+    cluster.start_member("replica-1");
+    cluster.replicas_agree().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_disk_becomes_read_only_ends_with_a_clear_error_and_the_others_go_on() {
+    let mut cluster = Processes::start(under_test(), 3, &[]).await;
+    cluster.kill("replica-1");
+    let folder = cluster.folder().join("replica-1");
+    let saved = cluster.folder().join("saved");
+    fs::rename(&folder, &saved).expect("moved");
+    let Some(disk) = FragileDisk::mount(cluster.folder(), &folder) else { return };
+    copy(&saved, &folder);
+    cluster.start_member("replica-1");
+    cluster.replicas_agree().await;
+    disk.break_down();
+    for _ in 0..3 {
+        works_on(&cluster).await;
+    }
+    let status = cluster.ends_by_itself("replica-1").await;
+    let said = log(&cluster, "replica-1");
+    assert_eq!(status.code(), Some(5), "{said}");
+    assert!(said.contains("error: ") && said.contains("replica-1/"), "{said}");
+    assert!(said.contains("Read-only file system") && !said.contains("panicked"), "{said}");
+    works_on(&cluster).await;
+    drop(disk);
+    // What was on it is gone with it.
+    cluster.start_member("replica-1");
+    cluster.replicas_agree().await;
+    cluster.stop().await;
 }

@@ -35,6 +35,59 @@ impl SmallDisk {
     }
 }
 
+impl SmallDisk {
+    /// Nothing can be written any more. Nobody may have a file open to write.
+    pub(crate) fn make_read_only(&self) {
+        let status = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "whoever mounted it may mount it again");
+    }
+}
+
+/// A file system that can become read-only while files are open, as one does whose disk fails.
+pub(crate) struct FragileDisk(std::path::PathBuf);
+
+impl FragileDisk {
+    /// `None`, with the reason, where there are no loop devices, no ext4, or no rights.
+    pub(crate) fn mount(folder: &std::path::Path, at: &std::path::Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("a folder");
+        let image = folder.join("fragile.img");
+        std::fs::File::create(&image).and_then(|file| file.set_len(256 << 20)).expect("a file");
+        let done = |command: &mut Command| command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        let made = done(Command::new("mkfs.ext4").arg("-q").arg(&image))
+            && done(Command::new("mount").args(["-o", "loop,errors=remount-ro"]).arg(&image).arg(at));
+        if !made {
+            eprintln!("skipped: no file system on a loop device can be mounted here");
+            return None;
+        }
+        let disk = Self(at.to_owned());
+        if disk.switch().is_none() {
+            eprintln!("skipped: this kernel has no way to make a mounted file system fail");
+            return None;
+        }
+        Some(disk)
+    }
+
+    /// Where the kernel takes the wish for an error.
+    fn switch(&self) -> Option<std::path::PathBuf> {
+        let mounts = std::fs::read_to_string("/proc/mounts").ok()?;
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == self.0.to_str())?;
+        let device = line.split(' ').next()?.strip_prefix("/dev/")?;
+        let switch = std::path::Path::new("/sys/fs/ext4").join(device).join("trigger_fs_error");
+        switch.exists().then_some(switch)
+    }
+
+    /// Lets the file system find an error, after which it is read-only.
+    pub(crate) fn break_down(&self) {
+        std::fs::write(self.switch().expect("it was there"), "1").expect("only root mounts");
+    }
+}
+
+impl Drop for FragileDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
