@@ -17,13 +17,24 @@ use quorate_tests::{
     oracle::{only_guilty, succeeded},
     processes::Setup,
 };
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 use tokio::{sync::watch, task::JoinHandle};
+
+/// How long nothing may be executed when the primary is lost.
+fn pause_max() -> Duration {
+    2 * Duration::from_millis(quorate_smr::Limits::default().view_timeout)
+}
 
 /// Keeps commands coming while something goes wrong, one after the other, and remembers those that were done.
 struct Clerk {
     stop: watch::Sender<bool>,
     /// The number of the last file.
     made: watch::Receiver<u64>,
+    /// When each of them was made.
+    times: Arc<Mutex<Vec<Instant>>>,
     work: JoinHandle<()>,
 }
 
@@ -35,18 +46,33 @@ impl Clerk {
     fn start(client: Client) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (done, made) = watch::channel(0);
+        let times = Arc::new(Mutex::new(vec![Instant::now()]));
+        let noted = Arc::clone(&times);
         let work = tokio::spawn(async move {
             while !*stopped.borrow() {
                 let number = *done.borrow() + 1;
                 let nothing = File { manifest: Manifest::default(), placements: Vec::new() };
                 // A command that was executed twice would say that the file exists.
                 match client.submit(Command::CreateFiles(vec![(side(number), nothing)])).await {
-                    Ok(Answer::Done) => done.send_replace(number),
+                    Ok(Answer::Done) => {
+                        noted.lock().expect("whole").push(Instant::now());
+                        done.send_replace(number)
+                    }
                     other => panic!("the file {number} was not made: {other:?}"),
                 };
             }
         });
-        Self { stop, made, work }
+        Self { stop, made, times, work }
+    }
+
+    /// Waits until work goes on after an event of this moment, and asserts that it did not pause for too long.
+    async fn goes_on_after(&self, event: &str, since: Instant) {
+        self.more(20).await;
+        let times = self.times.lock().expect("whole").clone();
+        let pauses = times.windows(2).filter(|pair| pair[1] >= since).map(|pair| pair[1] - pair[0]);
+        let longest = pauses.max().expect("work went on");
+        println!("{event}: the longest pause was {} ms", longest.as_millis());
+        assert!(longest <= pause_max(), "{event}: nothing was executed for {longest:?}");
     }
 
     /// Waits until so many more commands were executed.
@@ -119,8 +145,9 @@ impl Sort {
 async fn the_primary_is_killed() {
     let mut sort = in_the_middle().await;
     let primary = sort.cluster.primary().await;
+    let now = Instant::now();
     sort.cluster.kill(&primary.to_string());
-    sort.clerk.more(20).await;
+    sort.clerk.goes_on_after("the primary was killed", now).await;
     assert_ne!(sort.cluster.primary().await, primary, "another one took over");
     sort.cluster.start_member(&primary.to_string());
     sort.right_in_the_end().await;
@@ -130,8 +157,9 @@ async fn the_primary_is_killed() {
 async fn the_primary_is_frozen_and_thaws() {
     let sort = in_the_middle().await;
     let primary = sort.cluster.primary().await.to_string();
+    let now = Instant::now();
     sort.cluster.freeze(&primary);
-    sort.clerk.more(20).await;
+    sort.clerk.goes_on_after("the primary was frozen", now).await;
     sort.cluster.thaw(&primary);
     sort.right_in_the_end().await;
 }
@@ -141,8 +169,9 @@ async fn the_primary_and_one_backup_are_cut_apart() {
     let sort = in_the_middle().await;
     let primary = sort.cluster.primary().await;
     let backup = ReplicaId::new((primary.number() + 1) % 3);
+    let now = Instant::now();
     sort.cluster.between(primary, backup).iter().for_each(|way| way.cut());
-    sort.clerk.more(20).await;
+    sort.clerk.goes_on_after("primary and one backup were cut apart", now).await;
     sort.cluster.between(primary, backup).iter().for_each(|way| way.heal());
     sort.right_in_the_end().await;
 }
@@ -153,7 +182,7 @@ async fn the_primary_hears_nobody_and_is_late_with_all_it_says() {
     let primary = sort.cluster.primary().await;
     for other in [1, 2].map(|step| ReplicaId::new((primary.number() + step) % 3)) {
         let [says, hears] = sort.cluster.between(primary, other);
-        says.slow(std::time::Duration::from_millis(30));
+        says.slow(Duration::from_millis(30));
         hears.cut();
     }
     sort.clerk.more(20).await;
@@ -202,7 +231,7 @@ async fn without_f_plus_1_replicas_nothing_is_done_and_that_is_said() {
     let mut cluster = Processes::set_up(Setup::new(under_test(), 3)).await;
     cluster.kill("replica-0");
     cluster.kill("replica-1");
-    let hasty = cluster.client().clone().with_patience(std::time::Duration::from_secs(2));
+    let hasty = cluster.client().clone().with_patience(Duration::from_secs(2));
     let answer = hasty.remove(Path::parse("/nothing").expect("a path"), false).await;
     assert!(matches!(answer, Err(ClientError::Unreachable { .. })), "{answer:?}");
     let status = cluster.quorate(&["cluster", "status"]);
