@@ -127,8 +127,9 @@ async fn a_replica_with_a_full_disk_ends_with_a_clear_error_and_the_others_go_on
     cluster.start_member("replica-1");
     cluster.replicas_agree().await;
     cluster.only_guilty_replicas(&[]).await;
-    cluster.stop().await;
+    // Its files stay open, and the cluster's folder can be removed.
     drop(disk);
+    cluster.stop().await;
 }
 
 /// What a member has said.

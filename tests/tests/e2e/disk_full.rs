@@ -132,6 +132,7 @@ async fn full_disks_decline_tasks_and_the_job_says_why() {
     drop(fillers);
     let job = cluster.submit_wordcount(&["--split", "4MiB"]).await;
     quorate_tests::oracle::succeeded(&cluster.ended(job).await);
-    cluster.stop().await;
+    // Open files stay open, and the cluster's folder can be removed.
     drop(disks);
+    cluster.stop().await;
 }
