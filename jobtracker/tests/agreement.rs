@@ -10,8 +10,7 @@ use quorate_protocol::{
     cluster::Cluster,
     digest::Digest,
     ids::{ReplicaId, TrackerId},
-    job::{Directive, InputKind, Partitioning, Program, Specification},
-    limits::ATTEMPT_MEMORY_MIN,
+    job::Directive,
     query::ReplicaView,
 };
 use std::{
@@ -459,7 +458,7 @@ async fn a_forged_directive_is_not_followed() {
     let (tracker, client) = (tracker_client(&trio.cluster, 0), trio.client());
     tracker.submit(register(5)).await.expect("registered");
     client.submit(create("/in")).await.expect("created");
-    let job = client.submit_job(specification()).await.expect("submitted");
+    let job = client.submit_job(reduce_only(60_000)).await.expect("submitted");
     let mut directives = tracker.directives(TrackerId::new(0), 5, 0);
     let first = tokio::time::timeout(DEADLINE, directives.next()).await.expect("in time");
     let (number, directive) = first.expect("a directive").expect("no error");
@@ -468,23 +467,4 @@ async fn a_forged_directive_is_not_followed() {
         "{number}: {directive:?}"
     );
     trio.stop_all().await;
-}
-
-/// A job whose input is empty, so that it has one reduce task and no other.
-fn specification() -> Specification {
-    Specification {
-        name: "reduce-only".to_owned(),
-        program: Program::Embedded { digest: Digest::of(b"program") },
-        entry: "entry".to_owned(),
-        arguments: String::new(),
-        inputs: vec![path("/in")],
-        input_kind: InputKind::Lines,
-        split_bytes: 1 << 20,
-        output: path("/out"),
-        partitions: 1,
-        partitioning: Partitioning::Hash,
-        f: 0,
-        memory: ATTEMPT_MEMORY_MIN,
-        progress_timeout_ms: 60_000,
-    }
 }

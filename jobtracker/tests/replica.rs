@@ -13,8 +13,8 @@ use quorate_protocol::{
     command::{Envelope, FollowDirectives, Refusal, Sender},
     digest::Digest,
     ids::{JobId, ReplicaId, TrackerId},
-    job::{Directive, InputKind, Partitioning, Program, Specification, Work},
-    limits::{ATTEMPT_MEMORY_MIN, COMMAND_BYTES_MAX, QUERY_BYTES_MAX, SESSIONS_PER_KEY_MAX},
+    job::{Directive, Work},
+    limits::{COMMAND_BYTES_MAX, QUERY_BYTES_MAX, SESSIONS_PER_KEY_MAX},
     query::Blame,
     sign::Signed,
     wire::{self, job_tracker_client::JobTrackerClient},
@@ -26,6 +26,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tonic::{Code, transport::Channel};
+
+/// An attempt may be silent for long enough to hear of it, and no longer.
+const SILENT_MS: u64 = 100;
 
 #[tokio::test]
 async fn commands_are_executed_and_questions_answered() {
@@ -349,7 +352,7 @@ async fn directives_arrive_live_and_time_passes_when_a_deadline_waits_for_it() {
     tracker.submit(register(5)).await.expect("registered");
     let mut directives = tracker.directives(TrackerId::new(0), 5, 0);
     client.submit(create("/in")).await.expect("created");
-    let (job, first) = tokio::join!(client.submit_job(reduce_only()), directives.next());
+    let (job, first) = tokio::join!(client.submit_job(reduce_only(SILENT_MS)), directives.next());
     let (number, directive) = first.expect("a directive").expect("no error");
     assert_eq!(number, 0);
     let job = job.expect("submitted");
@@ -362,26 +365,6 @@ async fn directives_arrive_live_and_time_passes_when_a_deadline_waits_for_it() {
     };
     until("the attempt is overdue", overdue).await;
     replica.stop().await;
-}
-
-/// A job whose input is empty, so that it has one reduce task and no other, and whose attempts may be silent for long
-/// enough to hear of them and no longer.
-fn reduce_only() -> Specification {
-    Specification {
-        name: "reduce-only".to_owned(),
-        program: Program::Embedded { digest: Digest::of(b"program") },
-        entry: "entry".to_owned(),
-        arguments: String::new(),
-        inputs: vec![path("/in")],
-        input_kind: InputKind::Lines,
-        split_bytes: 1 << 20,
-        output: path("/out"),
-        partitions: 1,
-        partitioning: Partitioning::Hash,
-        f: 0,
-        memory: ATTEMPT_MEMORY_MIN,
-        progress_timeout_ms: 100,
-    }
 }
 
 #[tokio::test]
