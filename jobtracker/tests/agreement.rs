@@ -441,15 +441,18 @@ async fn one_liar_changes_no_answer() {
 
 #[tokio::test]
 async fn whoever_tells_two_histories_is_named_with_proof() {
-    let trio = lying(Some((0, ReplicaLiar::Equivocate))).await;
-    create_all(&trio.client(), names("a", 3)).await;
-    let named = until("the liar is named", async || {
-        let faults = trio.view(1).await.faults;
-        faults.into_iter().find(|fault| fault.proof)
-    })
-    .await;
-    assert_eq!(named.replica.number(), 0, "{named:?}");
-    trio.stop_all().await;
+    // The primary, and a backup.
+    for (liar, deceived) in [(0, 1), (1, 0)] {
+        let trio = lying(Some((liar, ReplicaLiar::Equivocate))).await;
+        create_all(&trio.client(), names("a", 3)).await;
+        let named = until("the liar is named", async || {
+            let faults = trio.view(deceived).await.faults;
+            faults.into_iter().find(|fault| fault.proof)
+        })
+        .await;
+        assert_eq!(named.replica.number() as usize, liar, "{named:?}");
+        trio.stop_all().await;
+    }
 }
 
 #[tokio::test]

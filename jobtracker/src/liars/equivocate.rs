@@ -1,4 +1,4 @@
-//! Tells the replicas with odd numbers other proposals for the same places, under the certificate of the true ones, since
+//! Tells every second one of the others other proposals for the same places, under the certificate of the true ones, since
 //! its trusted log attests no others, and signs another history for them.
 
 use super::Lie;
@@ -27,6 +27,12 @@ impl Equivocate {
     }
 }
 
+/// Every second one of the others, from the first one on: whoever lies, somebody hears it.
+fn deceives(me: ReplicaId, to: ReplicaId) -> bool {
+    let others_before = to.number() - u32::from(to > me);
+    others_before.is_multiple_of(2)
+}
+
 /// Other proposals for the same places.
 fn rewritten(flush: &Flush) -> Flush {
     let mut flush = flush.clone();
@@ -40,7 +46,7 @@ fn rewritten(flush: &Flush) -> Flush {
 
 impl Lie for Equivocate {
     fn says(&self, to: ReplicaId, mut message: WireMessage) -> Vec<WireMessage> {
-        if to.number().is_multiple_of(2) {
+        if !deceives(self.me, to) {
             return vec![message];
         }
         match &mut message {
@@ -49,5 +55,21 @@ impl Lie for Equivocate {
             _ => {}
         }
         vec![message]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_others_are_deceived_whoever_lies() {
+        for replicas in [3, 5, 7] {
+            for me in 0..replicas {
+                let others = (0..replicas).filter(|to| *to != me);
+                let deceived = others.filter(|to| deceives(ReplicaId::new(me), ReplicaId::new(*to)));
+                assert_eq!(deceived.count(), (replicas / 2) as usize, "replica-{me} of {replicas}");
+            }
+        }
     }
 }
