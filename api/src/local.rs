@@ -191,8 +191,11 @@ pub fn replicas_f(jobtrackers: u32) -> Result<u32, Failure> {
         return Ok(jobtrackers / 2);
     }
     let message = format!("{jobtrackers} job-tracker replicas: f of 2f + 1 may fail, so their number is odd");
-    let (less, more) = (jobtrackers.saturating_sub(1).max(1), jobtrackers.saturating_add(1));
-    Err(Failure::usage(message).hint(format!("{less} are as good, and {more} are better")))
+    let (less, more) = (jobtrackers.saturating_sub(1), jobtrackers.saturating_add(1));
+    Err(Failure::usage(message).hint(match less {
+        0 => format!("with {JOBTRACKERS_DEFAULT} replicas, one may fail or lie"),
+        less => format!("as many may fail of {less}, and one more of {more}"),
+    }))
 }
 
 fn new_key() -> Result<SecretKey, Failure> {

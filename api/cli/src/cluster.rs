@@ -15,7 +15,7 @@ use quorate::{
     local::{JOBTRACKERS_DEFAULT, replicas_f},
     parse_liars,
 };
-use quorate_jobtracker::ReplicaLiar;
+use quorate_jobtracker::{ReplicaLiar, UnknownReplicaLiar};
 use quorate_liars::Kind;
 use quorate_protocol::{
     cluster::{Cluster, ReplicaMember, TrackerMember},
@@ -106,6 +106,17 @@ impl Liars {
     fn is_empty(&self) -> bool {
         self.trackers.is_empty() && self.replicas.is_empty()
     }
+
+    /// Says it where more lie than the cluster can bear: what comes of that is worth seeing, and nothing to rely on.
+    fn warn(&self, options: &Up, replicas_f: u32) {
+        let told = |what: &str, liars: usize, bound: u32| {
+            if liars as u64 > u64::from(bound) {
+                eprintln!("warning: {liars} {what} lie, and {bound} may: answers can be wrong, or never come");
+            }
+        };
+        told("replicas", self.replicas.len(), replicas_f);
+        told("trackers", self.trackers.len(), options.f);
+    }
 }
 
 /// Reads `jt1=equivocate`.
@@ -116,10 +127,11 @@ fn parse_replica_liar(text: &str, replicas: u32) -> Result<(ReplicaId, ReplicaLi
         Failure::usage(format!("--liar {text} names no replica of this cluster"))
             .hint(format!("the replicas are jt0 to jt{}", replicas.saturating_sub(1)))
     })?;
-    Ok((
-        replica,
-        kind.parse().map_err(|error: quorate_jobtracker::UnknownReplicaLiar| Failure::usage(error.to_string()))?,
-    ))
+    let kind = kind.parse().map_err(|_: UnknownReplicaLiar| {
+        Failure::usage(format!("{kind:?} is no kind of lying replica"))
+            .hint(format!("there are {}", ReplicaLiar::ALL.map(ReplicaLiar::name).join(", ")))
+    })?;
+    Ok((replica, kind))
 }
 
 async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
@@ -132,8 +144,9 @@ async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
         ))
         .hint("use more --trackers or a smaller --f"));
     }
-    replicas_f(options.jobtrackers)?;
+    let replicas_f = replicas_f(options.jobtrackers)?;
     let liars = Liars::parse(&options)?;
+    liars.warn(&options, replicas_f);
     let place = Place::choose(options.dir.as_deref(), folder)?;
     refuse_second(&place.connection).await?;
     let (cluster, client) = configure(&place, &options, !liars.is_empty())?;
@@ -175,7 +188,11 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
     let (mut cluster, client) = match earlier {
         Some(text) => {
             let malformed = |what: String| Failure::new(Exit::Path, format!("{}: {what}", place.config().display()));
-            let cluster: Cluster = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+            let unreadable = |error: toml::de::Error| {
+                malformed(error.to_string().trim().to_owned())
+                    .hint("an earlier `cluster up` made it; with another --dir, a new cluster begins")
+            };
+            let cluster: Cluster = toml::from_str(&text).map_err(unreadable)?;
             if cluster.trackers.len() != options.trackers as usize
                 || cluster.replicas.len() != options.jobtrackers as usize
             {

@@ -116,9 +116,14 @@ async fn mistakes_without_a_cluster_are_explained() {
     fails(command(&programs.quorate, &["cluster", "up", "--liar", "1=fibber"]), 2, &["corrupt-map"]).await;
     fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt1=fibber"]), 2, &["stale-view"]).await;
     fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt3=censor"]), 2, &["jt0 to jt2"]).await;
-    for even in ["0", "2", "4"] {
-        fails(command(&programs.quorate, &["cluster", "up", "--jobtrackers", even]), 2, &["odd", "hint"]).await;
+    fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt1"]), 2, &["stale-view"]).await;
+    for (even, hint) in [("0", "with 3"), ("2", "of 1, and one more of 3"), ("4", "of 3, and one more of 5")] {
+        fails(command(&programs.quorate, &["cluster", "up", "--jobtrackers", even]), 2, &["odd", hint]).await;
     }
+    std::fs::write(folder.path().join("config.toml"), "garbage").expect("a file");
+    fails(command(&programs.quorate, &["cluster", "up", "--dir", "."]), 3, &["config.toml", "another --dir"]).await;
+    let many = ["cluster", "up", "--liar", "jt1=censor", "--liar", "jt2=censor", "--dir", "."];
+    fails(command(&programs.quorate, &many), 3, &["2 replicas lie, and 1 may"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
