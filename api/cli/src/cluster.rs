@@ -3,7 +3,7 @@
 use crate::{
     members::{Members, Place},
     print,
-    role::interrupted,
+    role::Interruption,
     status,
 };
 use clap::{Args, Subcommand};
@@ -293,9 +293,10 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
     let saved = connection::save(&place.connection, cluster, client);
     saved.map_err(|error| Failure::io("cannot write", &place.connection, &error))?;
     let connection = Connection::open(Some(&place.connection))?;
+    let mut interruption = Interruption::listen()?;
     tokio::select! {
         there = all_there(&connection, cluster) => there?,
-        stopped = interrupted() => return stopped,
+        () = interruption.came() => return Ok(()),
         name = members.ended() => {
             let log = place.log(&name);
             let said = fs::read_to_string(&log).unwrap_or_default();
@@ -315,7 +316,7 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
     ))?;
     loop {
         tokio::select! {
-            stopped = interrupted() => return stopped,
+            () = interruption.came() => return Ok(()),
             name = members.ended() => eprintln!("{name} has ended; its log is {}", place.log(&name).display()),
         }
     }

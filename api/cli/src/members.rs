@@ -6,6 +6,7 @@ use quorate::{
 };
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Stdio,
@@ -35,7 +36,12 @@ impl Place {
         match dir {
             Some(dir) => {
                 let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-                made.map_err(|error| Failure::io("cannot make", dir, &error))?;
+                made.map_err(|error| match error.kind() {
+                    ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                        Failure::io("cannot make", dir, &error).hint("--dir is a folder, and there is a file")
+                    }
+                    _ => Failure::io("cannot make", dir, &error),
+                })?;
                 let state = dir.canonicalize().map_err(|error| Failure::io("cannot open", dir, &error))?;
                 Ok(Self {
                     connection: connection.map_or_else(|| state.clone(), Path::to_owned),

@@ -18,7 +18,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 /// What every role needs.
 #[derive(Args, Debug)]
@@ -125,20 +128,34 @@ impl Common {
     }
 
     pub(crate) async fn until_stopped(&self) -> Result<(), Failure> {
+        let mut interruption = Interruption::listen()?;
         tokio::select! {
-            stopped = interrupted() => stopped,
-            () = stdin_ends(), if self.until_stdin_ends => Ok(()),
+            () = interruption.came() => {}
+            () = stdin_ends(), if self.until_stdin_ends => {}
         }
+        Ok(())
     }
 }
 
-/// Waits for Ctrl-C or a termination signal.
-pub(crate) async fn interrupted() -> Result<(), Failure> {
-    let machine = |error| Failure::new(Exit::Machine, format!("listening for signals: {error}"));
-    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate()).map_err(machine)?;
-    tokio::select! {
-        caught = tokio::signal::ctrl_c() => caught.map_err(machine),
-        _ = terminate.recv() => Ok(()),
+/// Ctrl-C and termination signals, from when this was made. One that comes while nobody waits for it is not lost.
+pub(crate) struct Interruption {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruption {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let machine = |error| Failure::new(Exit::Machine, format!("listening for signals: {error}"));
+        let interrupt = signal(SignalKind::interrupt()).map_err(machine)?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate()).map_err(machine)? })
+    }
+
+    /// Waits for one.
+    pub(crate) async fn came(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

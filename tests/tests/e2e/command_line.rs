@@ -122,6 +122,7 @@ async fn mistakes_without_a_cluster_are_explained() {
     }
     std::fs::write(folder.path().join("config.toml"), "garbage").expect("a file");
     fails(command(&programs.quorate, &["cluster", "up", "--dir", "."]), 3, &["config.toml", "another --dir"]).await;
+    fails(command(&programs.quorate, &["cluster", "up", "--dir", "config.toml"]), 3, &["--dir is a folder"]).await;
     let many = ["cluster", "up", "--liar", "jt1=censor", "--liar", "jt2=censor", "--dir", "."];
     fails(command(&programs.quorate, &many), 3, &["2 replicas lie, and 1 may"]).await;
 }
