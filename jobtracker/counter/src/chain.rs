@@ -1,5 +1,6 @@
 //! What verifiers need: the chain of identifiers and the certificates of its head. Pure.
 
+use crate::tpm::{self, TpmFault, TpmKey};
 use quorate_protocol::{
     canonical,
     digest::Digest,
@@ -39,7 +40,7 @@ impl fmt::Display for Position {
 pub struct Head {
     /// How many digests.
     pub position: Position,
-    /// The last identifier: `chain_c = H("quorate-ui" ‖ chain_{c-1} ‖ digest_c)`.
+    /// The last identifier: `chain_c = H("quorate-ui" ‖ chain_{c-1} ‖ digest_c)`, or what a TPM's PCR makes of it.
     pub chain: Digest,
 }
 
@@ -52,6 +53,8 @@ pub struct Certificate(pub Vec<u8>);
 pub enum LogKey {
     /// The software log's Ed25519 key.
     Software(PublicKey),
+    /// A TPM's attestation key, with the boot that the epoch belongs to.
+    Tpm(Box<TpmKey>),
     /// The simulator's: whoever reads it can forge, which its actors do not.
     #[cfg(feature = "simulated")]
     Simulated([u8; 32]),
@@ -76,6 +79,9 @@ pub enum Rejection {
     /// It is not of this device, or not of this head.
     #[error("the certificate does not attest this head of this trusted log")]
     Certificate,
+    /// It is not of this chip, this boot, or this head.
+    #[error(transparent)]
+    Tpm(#[from] TpmFault),
     /// It is longer than any device's.
     #[error("a certificate of {got} bytes, and at most {CERTIFICATE_BYTES_MAX} are allowed")]
     TooLong {
@@ -100,10 +106,52 @@ impl Statement for Attested {
 
 /// The chain before the first digest of an epoch.
 pub fn genesis_chain(record: &EpochRecord) -> Digest {
-    canonical::digest(&("quorate-ui epoch", record))
+    let begin = record.begin();
+    match &record.key {
+        LogKey::Software(_) => begin,
+        LogKey::Tpm(key) => key.genesis(begin),
+        #[cfg(feature = "simulated")]
+        LogKey::Simulated(_) => begin,
+    }
+}
+
+fn link(chain: Digest, digest: Digest) -> Digest {
+    let mut link = [0; 10 + 32 + 32];
+    link[..10].copy_from_slice(b"quorate-ui");
+    link[10..42].copy_from_slice(chain.as_bytes());
+    link[42..].copy_from_slice(digest.as_bytes());
+    Digest::of(&link)
+}
+
+impl LogKey {
+    /// Whether it is the same device, in whatever epoch. A TPM's key says more than which chip it is: also which boot.
+    pub fn same_device(&self, other: &Self) -> bool {
+        if let (Self::Tpm(one), Self::Tpm(other)) = (self, other) { one.device == other.device } else { self == other }
+    }
 }
 
 impl EpochRecord {
+    /// The digest of the record: what an epoch begins with.
+    pub fn begin(&self) -> Digest {
+        canonical::digest(&("quorate-ui epoch", self))
+    }
+
+    /// Whether an epoch may be admitted in a cluster that was configured with another one of the same replica. No replica moves to another
+    /// kind of device by itself, and none to another TPM without the approval of the authority that its configuration names.
+    pub fn may_follow(&self, configured: &Self) -> bool {
+        let same_replica = (self.cluster, self.replica) == (configured.cluster, configured.replica);
+        same_replica
+            && match (&self.key, &configured.key) {
+                (LogKey::Software(_), other) => matches!(other, LogKey::Software(_)),
+                (LogKey::Tpm(key), LogKey::Tpm(configured)) => key.may_follow(configured, self.cluster, self.replica),
+                (LogKey::Tpm(_), LogKey::Software(_)) => false,
+                #[cfg(feature = "simulated")]
+                (LogKey::Tpm(_), LogKey::Simulated(_)) => false,
+                #[cfg(feature = "simulated")]
+                (LogKey::Simulated(_), other) => matches!(other, LogKey::Simulated(_)),
+            }
+    }
+
     /// The head before the first digest.
     pub fn genesis(&self) -> Head {
         Head { position: Position(0), chain: genesis_chain(self) }
@@ -111,16 +159,22 @@ impl EpochRecord {
 
     /// The head after so many more digests.
     pub fn extend(&self, head: Head, digests: impl IntoIterator<Item = Digest>) -> Head {
-        digests.into_iter().fold(head, |head, digest| {
-            let mut link = [0; 10 + 32 + 32];
-            link[..10].copy_from_slice(b"quorate-ui");
-            link[10..42].copy_from_slice(head.chain.as_bytes());
-            link[42..].copy_from_slice(digest.as_bytes());
-            Head { position: head.position.after(1), chain: Digest::of(&link) }
-        })
+        let fold = match &self.key {
+            LogKey::Software(_) => link,
+            LogKey::Tpm(_) => tpm::fold,
+            #[cfg(feature = "simulated")]
+            LogKey::Simulated(_) => link,
+        };
+        digests
+            .into_iter()
+            .fold(head, |head, digest| Head { position: head.position.after(1), chain: fold(head.chain, digest) })
     }
 
     /// Checks that this epoch's device attested this head, and thereby every digest up to it.
+    ///
+    /// The head must be one that the caller got from [`EpochRecord::genesis`] by [`EpochRecord::extend`], or that was
+    /// vouched for. A TPM attests the chain alone; that the chain began with this record, and how many digests it has,
+    /// whoever follows it knows.
     ///
     /// # Errors
     /// [`Rejection`].
@@ -130,6 +184,7 @@ impl EpochRecord {
         }
         let valid = match &self.key {
             LogKey::Software(key) => self.signed(head, certificate, key),
+            LogKey::Tpm(key) => return Ok(verify_tpm(key, head, certificate)?),
             #[cfg(feature = "simulated")]
             LogKey::Simulated(key) => certificate.0 == self.simulated(head, key),
         };
@@ -154,9 +209,20 @@ impl EpochRecord {
     }
 }
 
+#[cfg(feature = "tpm")]
+fn verify_tpm(key: &TpmKey, head: Head, certificate: &Certificate) -> Result<(), TpmFault> {
+    crate::quote::verify(key, head, &certificate.0)
+}
+
+#[cfg(not(feature = "tpm"))]
+fn verify_tpm(_: &TpmKey, _: Head, _: &Certificate) -> Result<(), TpmFault> {
+    Err(TpmFault::NotBuilt)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tpm::{TpmDevice, TpmPoint};
     use quorate_protocol::sign::SecretKey;
 
     fn record() -> EpochRecord {
@@ -202,5 +268,62 @@ mod tests {
         let steps = digests.iter().fold(record.genesis(), |head, digest| record.extend(head, [*digest]));
         assert_eq!(record.extend(record.genesis(), digests), steps);
         assert_ne!(record.extend(record.genesis(), digests.into_iter().rev()), steps);
+    }
+
+    fn of_a_tpm() -> EpochRecord {
+        let device = TpmDevice { key: TpmPoint { x: [5; 32], y: [6; 32] }, firmware: 7, pcr: 14 };
+        let start = Digest::from_bytes([8; 32]);
+        let key = TpmKey { device, reset_count: 9, restart_count: 10, start, authority: None, approval: None };
+        EpochRecord { key: LogKey::Tpm(Box::new(key)), ..record() }
+    }
+
+    #[test]
+    fn golden_bytes_of_a_tpms_record_and_chain() {
+        let record = of_a_tpm();
+        let genesis = record.genesis();
+        assert_eq!(record.begin().to_string(), "c57d53e52c2fa3e80d958a133a0398a816f8a7d9f1eacf77e5a926385edebbcc");
+        assert_eq!(genesis.chain.to_string(), "2dc6b79b2ff1afffe2231e5b811e3ba0a460e7ee0f0f5b92f273c9b13f303a45");
+        assert_eq!(genesis.chain, tpm::fold(Digest::from_bytes([8; 32]), record.begin()));
+        let head = record.extend(genesis, [Digest::of(b"one"), Digest::of(b"two")]);
+        assert_eq!(
+            (head.position, head.chain.to_string().as_str()),
+            (Position(2), "5105841d5c315bb7751a145f57cc1a928225ccebef1566fe5b6673cd5e1cb03c")
+        );
+    }
+
+    #[test]
+    fn no_replica_moves_to_another_kind_of_device_or_into_anothers_place() {
+        let (software, tpm) = (record(), of_a_tpm());
+        let other = EpochRecord { key: LogKey::Software(SecretKey::from_seed([9; 32]).public()), ..record() };
+        assert!(other.may_follow(&software) && tpm.may_follow(&tpm));
+        assert!(!software.may_follow(&tpm) && !tpm.may_follow(&software));
+        assert!(!EpochRecord { replica: ReplicaId::new(0), ..record() }.may_follow(&software));
+        assert!(!EpochRecord { cluster: Digest::of(b"other"), ..record() }.may_follow(&software));
+    }
+
+    #[test]
+    fn a_software_certificate_is_of_its_cluster_replica_epoch_and_position_whatever_the_chain() {
+        let record = record();
+        let head = record.extend(record.genesis(), [Digest::of(b"one")]);
+        let bytes = canonical::encode(&record.attested(head));
+        let signature = Signed::<Attested>::seal_bytes(bytes, &SecretKey::from_seed([4; 32])).signature();
+        let certificate = Certificate(signature.to_vec());
+        assert_eq!(record.verify(head, &certificate), Ok(()));
+        assert!(record.verify(Head { position: Position(2), ..head }, &certificate).is_err());
+        for other in [
+            EpochRecord { cluster: Digest::of(b"other"), ..record.clone() },
+            EpochRecord { replica: ReplicaId::new(0), ..record.clone() },
+            EpochRecord { epoch: Epoch(4), ..record.clone() },
+        ] {
+            assert!(other.verify(head, &certificate).is_err());
+        }
+    }
+
+    #[cfg(not(feature = "tpm"))]
+    #[test]
+    fn without_the_feature_a_tpms_certificate_is_refused_with_the_reason() {
+        let record = of_a_tpm();
+        let refused = record.verify(record.genesis(), &Certificate(vec![0; 200]));
+        assert_eq!(refused, Err(Rejection::Tpm(TpmFault::NotBuilt)));
     }
 }

@@ -11,6 +11,7 @@
 //! * [`Software`]: the default, with its key in memory and its head in memory or in a file. It covers crashes, bugs and a
 //!   hostile network. It does **not** cover a compromised host.
 //! * [`helper`]: the same in a process of its own, which may belong to another user.
+//! * [`TpmKey`]: an epoch of a TPM 2.0. Its certificates are checked here (feature `tpm`); the chip itself is talked to elsewhere.
 //! * `Simulated` (feature `simulated`): for tests, with cheap certificates and ways to break it.
 //! * [`conformance`]: what every one of them must do, as functions for tests.
 //!
@@ -23,10 +24,13 @@ pub mod conformance;
 mod desk;
 mod device;
 pub mod helper;
+#[cfg(feature = "tpm")]
+pub mod quote;
 #[cfg(feature = "simulated")]
 mod simulated;
 mod software;
 mod state;
+mod tpm;
 
 pub use chain::{
     CERTIFICATE_BYTES_MAX, Certificate, Epoch, EpochRecord, Head, LogKey, Position, Rejection, genesis_chain,
@@ -37,3 +41,4 @@ pub use device::{APPEND_DIGESTS_MAX, Attestation, DeviceError, TrustedLog};
 pub use simulated::Simulated;
 pub use software::Software;
 pub use state::{Durability, OpenError};
+pub use tpm::{Approval, STATIC_PCRS, TpmDevice, TpmFault, TpmKey, TpmPoint, key_template};

@@ -59,8 +59,8 @@ impl<M: StateMachine> Core<M> {
         let record = &admits.record;
         let Some(genesis) = self.config.genesis.get(record.replica.number() as usize) else { return false };
         *record == admission.record
-            // A replica does not move to another kind of device by itself.
-            && std::mem::discriminant(&record.key) == std::mem::discriminant(&genesis.key)
+            // A replica does not move to another kind of device by itself, nor to another TPM.
+            && record.may_follow(genesis)
             && proposed_in.is_none_or(|view| admits.left == view.next())
     }
 
