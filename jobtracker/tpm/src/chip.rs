@@ -377,7 +377,7 @@ impl Chip {
     ///
     /// # Errors
     /// [`TpmError`].
-    pub(crate) fn activate(
+    pub fn activate(
         &mut self,
         key: u32,
         endorsement_key: u32,

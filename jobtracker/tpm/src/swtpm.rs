@@ -124,18 +124,27 @@ impl Swtpm {
 
     fn wait(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while self.chip().and_then(|mut chip| chip.property(0x105)).is_err() {
+        loop {
+            match self.chip().and_then(|mut chip| chip.property(0x105)) {
+                Ok(_) => return Ok(()),
+                // It runs, and refused to start as it was told.
+                Err(error) if error.code() == Some(0x100) => {
+                    self.power_off()?;
+                    return Err(io::Error::other(error));
+                }
+                Err(_) => {}
+            }
             if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 self.process = None;
                 let said = fs::read_to_string(self.said())?;
                 return Err(io::Error::other(format!("swtpm ended: {status}: {said}")));
             }
             if Instant::now() > deadline {
+                self.power_off()?;
                 return Err(io::ErrorKind::TimedOut.into());
             }
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Cuts the power, and starts it again with all PCRs empty.
