@@ -186,6 +186,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_allowed_is_said() {
+        let error = explained(Path::new("/dev/tpmrm0"), io::ErrorKind::PermissionDenied.into());
+        assert!(error.to_string().contains("group tss"), "{error}");
+    }
+
+    #[test]
     fn an_answer_that_claims_too_much_or_too_little_closes_the_way() {
         for length in [0u32, 9, 4097, u32::MAX] {
             let (one, mut other) = UnixStream::pair().expect("a pair");

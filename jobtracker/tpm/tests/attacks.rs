@@ -285,30 +285,20 @@ fn a_key_in_the_endorsement_hierarchy_is_not_enrolled() {
     let text = Request::of(&mut chip, PCR).expect("asks").to_toml();
     let text = text.replace(&hex(&owners.x), &hex(&point.x)).replace(&hex(&owners.y), &hex(&point.y));
     let (challenger, challenge) = Challenger::new(Request::from_toml(&text).expect("a request")).expect("challenges");
-    let text = challenge.to_toml();
-    let field = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).expect("a field");
-        let digits = line.split('"').nth(1).expect("a value").as_bytes().to_vec();
-        let digit = |digit: u8| (digit as char).to_digit(16).expect("a digit") as u8;
-        digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect::<Vec<u8>>()
-    };
     // The template of the endorsement key: an honest host makes it the same way.
     let template = endorsement_template();
     let endorsement = chip.create_primary(ENDORSEMENT, &template).expect("makes it");
-    let secret = chip.activate(handle, endorsement.handle, &field("credential"), &field("encrypted_seed"));
+    let secret = chip.activate(
+        handle,
+        endorsement.handle,
+        &field(&challenge, "credential"),
+        &field(&challenge, "encrypted_seed"),
+    );
     let secret = secret.expect("the chip opens it: the key is in it, and its name is right");
-    let quote = chip.quote(handle, &field("nonce"), &selection_of(PCR)).expect("quotes");
+    let quote = chip.quote(handle, &field(&challenge, "nonce"), &selection_of(PCR)).expect("quotes");
     let answer = format!("secret = \"{}\"\nquote = \"{}\"\n", hex(&secret), hex(&quote));
     let refused = challenger.conclude(&Answer::from_toml(&answer).expect("an answer")).expect_err("refused");
     assert!(matches!(refused, EnrolError::Quote(TpmFault::Signer)), "{refused}");
-}
-
-/// TCG's template L-2.
-fn endorsement_template() -> Vec<u8> {
-    let policy = "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa";
-    let text = format!("0023000b000300b20020{policy}0006008000430010000300100020{0}0020{0}", "00".repeat(32));
-    let digits: Vec<u8> = text.chars().map(|digit| digit.to_digit(16).expect("a digit") as u8).collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 #[test]
