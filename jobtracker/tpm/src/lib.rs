@@ -7,7 +7,7 @@
 //! * [`Chip`]: the commands, blocking, one after the other.
 //! * [`TpmLog`]: the trusted log. It has one owner, as [`quorate_counter::Desk`] is one.
 //! * [`enrol`]: how an operator learns that a key is in a TPM, from another machine.
-//! * [`swtpm`] (feature `swtpm`): chips in software for tests.
+//! * `swtpm` (feature `swtpm`): chips in software for tests.
 //!
 //! # Against whom
 //! Whoever is root on the replica's host may issue every command, with the authorisations of owner, endorsement and lockout, may reboot,
@@ -19,7 +19,14 @@
 //! host that lies. Only the endorsement key's certificate can tell a maker's chip from a program, and checking its chain up to
 //! the makers' authorities is left to the operator: enrolment records the certificate's digest.
 //!
-//! Not covered: the platform hierarchy (firmware gives it a random authorisation before the operating system starts; swtpm leaves it empty),
+//! # How fast
+//! A position costs one `TPM2_PCR_Extend`, and all that wait share one `TPM2_Quote`. With swtpm 0.7.1 on two cores of an AMD EPYC that other
+//! work shared: 2,200 positions a second one by one, 6,900, 15,000 and 19,000 in groups of 4, 16 and 64; 0.04 ms to verify
+//! (`cargo run --release -p quorate-tpm --features swtpm --example append_cost`, which also takes a chip's address). A real chip
+//! needs 17 to 190 ms for a quote and some 3 ms for an extend.
+//!
+//! # Not covered
+//! The platform hierarchy (firmware gives it a random authorisation before the operating system starts; swtpm leaves it empty),
 //! physical attacks on the chip and its bus, and bugs of its firmware.
 
 pub mod chip;

@@ -109,8 +109,8 @@ impl Transport {
         let mut stream = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
         let answer = match &mut stream {
             Stream::Device(file) => once(file, command),
-            Stream::Unix(stream) => framed(stream, command),
-            Stream::Tcp(stream) => framed(stream, command),
+            Stream::Unix(stream) => framed(stream, command).map_err(silent),
+            Stream::Tcp(stream) => framed(stream, command).map_err(silent),
         }?;
         self.0 = Some(stream);
         Ok(answer)
@@ -125,6 +125,15 @@ fn explained(path: &Path, error: io::Error) -> TpmError {
     }
 }
 
+/// What the operating system calls "would block" is silence.
+fn silent(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return error;
+    }
+    let words = format!("no answer for {} s: a TPM in software serves one connection at a time", SILENCE_MAX.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, words)
+}
+
 /// The driver takes a command in one write, and gives its answer in one read.
 fn once(file: &mut File, command: &[u8]) -> io::Result<Vec<u8>> {
     let written = file.write(command)?;
@@ -137,19 +146,40 @@ fn once(file: &mut File, command: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
+/// An answer tells its length in its beginning. Nearly always it is all there at the first reading.
 fn framed(stream: &mut (impl Read + Write), command: &[u8]) -> io::Result<Vec<u8>> {
     stream.write_all(command)?;
-    let mut header = [0; HEADER_BYTES];
-    stream.read_exact(&mut header)?;
-    let [_, _, a, b, c, d, ..] = header;
-    let length = u32::from_be_bytes([a, b, c, d]) as usize;
-    if !(HEADER_BYTES..=ANSWER_BYTES_MAX).contains(&length) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("an answer of {length} bytes")));
+    let mut answer = vec![0; ANSWER_BYTES_MAX];
+    let mut have = 0;
+    loop {
+        have += match stream.read(answer.get_mut(have..).unwrap_or_default()) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            read => read?,
+        };
+        let Some(length) = claimed_length(&answer, have)? else { continue };
+        if have > length {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more than the answer"));
+        }
+        if have == length {
+            answer.truncate(length);
+            return Ok(answer);
+        }
     }
-    let mut answer = header.to_vec();
-    answer.resize(length, 0);
-    stream.read_exact(answer.get_mut(HEADER_BYTES..).unwrap_or_default())?;
-    Ok(answer)
+}
+
+/// What an answer says of its length, once that can be read.
+fn claimed_length(answer: &[u8], have: usize) -> io::Result<Option<usize>> {
+    if have < HEADER_BYTES {
+        return Ok(None);
+    }
+    let length = answer.get(2..6).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+    let length = length.unwrap_or_default() as usize;
+    if (HEADER_BYTES..=ANSWER_BYTES_MAX).contains(&length) {
+        Ok(Some(length))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("an answer of {length} bytes")))
+    }
 }
 
 #[cfg(test)]
