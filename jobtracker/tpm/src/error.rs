@@ -133,7 +133,7 @@ fn meaning(code: u32) -> &'static str {
         0x08e | 0x0a2 => " (wrong authorisation: the hierarchy has a password, and Quorate uses the empty one)",
         0x085 => " (the hierarchy is turned off)",
         0x082 | 0x083 | 0x0a6 => " (it does not know the algorithm or the curve)",
-        0x08b => " (there is no such handle)",
+        0x08b | 0x910 => " (what was loaded is gone: it was suspended or reset since)",
         0x09d => " (a policy was not satisfied)",
         0x143 => " (it does not know the command)",
         _ => "",
