@@ -198,6 +198,7 @@ pub(crate) fn completed(completion: Completion) -> Result<Input, LogError> {
     match completion {
         Completion::Attested(attestation) => Ok(Input::Attested(attestation)),
         Completion::Renewed(record, certificate) => Ok(Input::Renewed(record, certificate)),
+        Completion::Lost => Ok(Input::Lost),
         Completion::Failed(error) => Err(error.into()),
     }
 }

@@ -327,7 +327,7 @@ impl Node {
         match input {
             Input::Attested(attestation) => self.log.head = attestation.head,
             Input::Renewed(record, _) => self.log.head = record.genesis(),
-            Input::Tick | Input::Message(..) | Input::Request(..) => {}
+            Input::Tick | Input::Message(..) | Input::Request(..) | Input::Lost => {}
         }
     }
 

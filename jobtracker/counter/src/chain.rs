@@ -8,7 +8,7 @@ use quorate_protocol::{
     sign::{PublicKey, Signed, Statement},
 };
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, mem};
 
 /// The longest certificate of any device, in bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 1024;
@@ -55,9 +55,21 @@ pub enum LogKey {
     Software(PublicKey),
     /// A TPM's attestation key, with the boot that the epoch belongs to.
     Tpm(Box<TpmKey>),
+    /// The keys of all replicas, in their order: a quorum of them signs each head, and no device is trusted.
+    Witnessed(Vec<PublicKey>),
     /// The simulator's: whoever reads it can forge, which its actors do not.
     #[cfg(feature = "simulated")]
     Simulated([u8; 32]),
+    /// The same for the simulator's witnesses.
+    #[cfg(feature = "simulated")]
+    SimulatedWitnesses {
+        /// The secret of all.
+        key: [u8; 32],
+        /// How many there are.
+        witnesses: u32,
+        /// How many make a certificate. Fewer than n - f are a mistake that a test makes on purpose.
+        quorum: u32,
+    },
 }
 
 /// One epoch of one replica's trusted log, as the other replicas admit it.
@@ -90,7 +102,7 @@ pub enum Rejection {
     },
 }
 
-/// What the software log signs.
+/// What the software log and witnesses sign, each in a context of its own.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Attested {
     pub(crate) cluster: Digest,
@@ -107,12 +119,7 @@ impl Statement for Attested {
 /// The chain before the first digest of an epoch.
 pub fn genesis_chain(record: &EpochRecord) -> Digest {
     let begin = record.begin();
-    match &record.key {
-        LogKey::Software(_) => begin,
-        LogKey::Tpm(key) => key.genesis(begin),
-        #[cfg(feature = "simulated")]
-        LogKey::Simulated(_) => begin,
-    }
+    if let LogKey::Tpm(key) = &record.key { key.genesis(begin) } else { begin }
 }
 
 fn link(chain: Digest, digest: Digest) -> Digest {
@@ -142,13 +149,10 @@ impl EpochRecord {
         let same_replica = (self.cluster, self.replica) == (configured.cluster, configured.replica);
         same_replica
             && match (&self.key, &configured.key) {
-                (LogKey::Software(_), other) => matches!(other, LogKey::Software(_)),
                 (LogKey::Tpm(key), LogKey::Tpm(configured)) => key.may_follow(configured, self.cluster, self.replica),
-                (LogKey::Tpm(_), LogKey::Software(_)) => false,
-                #[cfg(feature = "simulated")]
-                (LogKey::Tpm(_), LogKey::Simulated(_)) => false,
-                #[cfg(feature = "simulated")]
-                (LogKey::Simulated(_), other) => matches!(other, LogKey::Simulated(_)),
+                // Nobody chooses its witnesses.
+                (key, configured) if key.witnesses().is_some() => key == configured,
+                (key, configured) => mem::discriminant(key) == mem::discriminant(configured),
             }
     }
 
@@ -159,12 +163,7 @@ impl EpochRecord {
 
     /// The head after so many more digests.
     pub fn extend(&self, head: Head, digests: impl IntoIterator<Item = Digest>) -> Head {
-        let fold = match &self.key {
-            LogKey::Software(_) => link,
-            LogKey::Tpm(_) => tpm::fold,
-            #[cfg(feature = "simulated")]
-            LogKey::Simulated(_) => link,
-        };
+        let fold = if let LogKey::Tpm(_) = &self.key { tpm::fold } else { link };
         digests
             .into_iter()
             .fold(head, |head, digest| Head { position: head.position.after(1), chain: fold(head.chain, digest) })
@@ -185,13 +184,16 @@ impl EpochRecord {
         let valid = match &self.key {
             LogKey::Software(key) => self.signed(head, certificate, key),
             LogKey::Tpm(key) => return Ok(verify_tpm(key, head, certificate)?),
+            LogKey::Witnessed(_) => self.is_witnessed(head, certificate),
             #[cfg(feature = "simulated")]
             LogKey::Simulated(key) => certificate.0 == self.simulated(head, key),
+            #[cfg(feature = "simulated")]
+            LogKey::SimulatedWitnesses { .. } => self.is_witnessed(head, certificate),
         };
         if valid { Ok(()) } else { Err(Rejection::Certificate) }
     }
 
-    /// What the software log signs for a head.
+    /// What the software log and witnesses sign for a head.
     pub(crate) fn attested(&self, head: Head) -> Attested {
         Attested { cluster: self.cluster, replica: self.replica, epoch: self.epoch, head }
     }

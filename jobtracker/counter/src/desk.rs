@@ -1,7 +1,7 @@
 //! The desk in front of a device: submitting never waits for it.
 //!
 //! A thread owns the device. Whatever is submitted while the device is busy shares its next attestation, so that a chip which
-//! needs 50 ms limits latency and not throughput. After an error nobody knows what the device holds: the error
+//! needs 50 ms limits latency and not throughput. After an error other than a lost epoch nobody knows what the device holds: the error
 //! is reported, what waited is dropped, and the thread ends.
 
 use crate::{
@@ -25,6 +25,8 @@ pub enum Completion {
     Attested(Attestation),
     /// The device is in a new epoch; the certificate is of its empty chain.
     Renewed(EpochRecord, Certificate),
+    /// The epoch is lost, with all that was ordered in it. The device waits to be renewed.
+    Lost,
     /// The device failed. Nothing comes after this.
     Failed(DeviceError),
 }
@@ -122,6 +124,7 @@ fn work(mut device: Box<dyn TrustedLog>, inbox: Receiver<Order>, mut tell: Box<d
         };
         match done {
             Ok(completion) => tell(completion),
+            Err(DeviceError::Lost { .. }) => tell(Completion::Lost),
             Err(error) => {
                 // Whoever is told finds the desk closed.
                 drop(inbox);

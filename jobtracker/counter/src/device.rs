@@ -27,6 +27,12 @@ pub enum DeviceError {
     /// It cannot keep its head where a restart finds it. It attests nothing more until it is opened again.
     #[error("the trusted log cannot keep its head")]
     Storage(#[source] std::io::Error),
+    /// It asked its witnesses for something else before, and they show it: only a later epoch can go on.
+    #[error("epoch {} of the trusted log is lost: it was put back, or there are two of it", epoch.0)]
+    Lost {
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// Epochs only grow.
     #[error("the trusted log is in epoch {}, and epoch {} is not above it", have.0, asked.0)]
     NotAbove {

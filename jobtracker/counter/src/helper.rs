@@ -114,6 +114,7 @@ fn answer(request: Request, log: &mut dyn TrustedLog) -> Answer {
             Answer::Failed(reason(&cause.to_string()))
         }
         Err(DeviceError::Malfunction(what)) => Answer::Failed(reason(&what)),
+        Err(lost @ DeviceError::Lost { .. }) => Answer::Failed(reason(&lost.to_string())),
     }
 }
 

@@ -10,8 +10,10 @@
 //! * [`Desk`]: the thread that owns a device, so that submitting never waits for it.
 //! * [`Software`]: the default, with its key in memory and its head in memory or in a file. It covers crashes, bugs and a
 //!   hostile network. It does **not** cover a compromised host.
-//! * [`helper`]: the same in a process of its own, which may belong to another user.
 //! * [`TpmKey`]: an epoch of a TPM 2.0. Its certificates are checked here (feature `tpm`); the chip itself is talked to elsewhere.
+//! * [`Witnessed`]: no device at all. 3f + 1 replicas witness each other's logs ([`Witness`], [`Gather`]); it covers f hosts
+//!   that do whatever they like.
+//! * [`helper`]: the software log in a process of its own, which may belong to another user.
 //! * `Simulated` (feature `simulated`): for tests, with cheap certificates and ways to break it.
 //! * [`conformance`]: what every one of them must do, as functions for tests.
 //!
@@ -23,22 +25,30 @@ mod chain;
 pub mod conformance;
 mod desk;
 mod device;
+mod gather;
 pub mod helper;
 #[cfg(feature = "tpm")]
 pub mod quote;
+mod share;
 #[cfg(feature = "simulated")]
 mod simulated;
 mod software;
 mod state;
 mod tpm;
+mod witness;
+mod witnessed;
 
 pub use chain::{
     CERTIFICATE_BYTES_MAX, Certificate, Epoch, EpochRecord, Head, LogKey, Position, Rejection, genesis_chain,
 };
 pub use desk::{Completion, DESK_QUEUE_MAX, Desk, DeskError};
 pub use device::{APPEND_DIGESTS_MAX, Attestation, DeviceError, TrustedLog};
+pub use gather::{Gather, Heard, Place};
+pub use share::{Share, WITNESSES_MAX, WitnessKey};
 #[cfg(feature = "simulated")]
 pub use simulated::Simulated;
 pub use software::Software;
 pub use state::{Durability, OpenError};
 pub use tpm::{Approval, STATIC_PCRS, TpmDevice, TpmFault, TpmKey, TpmPoint, key_template};
+pub use witness::{Answer, Considered, Request, RequestError, Seen, Witness};
+pub use witnessed::{Council, Witnessed};

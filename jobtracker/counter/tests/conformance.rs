@@ -1,11 +1,16 @@
 //! Every backend, by the one suite.
 
 use quorate_counter::{
-    Durability, Epoch, LogKey, Simulated, Software, TrustedLog,
+    Answer, Council, DeviceError, Durability, Epoch, EpochRecord, Gather, LogKey, Place, Request, Simulated, Software,
+    TrustedLog, Witness, WitnessKey, Witnessed,
     conformance::{Backend, check},
 };
 use quorate_protocol::{digest::Digest, ids::ReplicaId, sign::SecretKey};
-use std::path::PathBuf;
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 fn key(cluster: Digest, replica: ReplicaId) -> SecretKey {
     SecretKey::from_seed(
@@ -104,10 +109,85 @@ fn simulated_conforms() {
     check(&mut Reset);
 }
 
+/// Four replicas, who witness each other, and of whom one is asked in vain.
+struct Bench {
+    me: ReplicaId,
+    witnesses: Vec<Witness>,
+    answers: VecDeque<(ReplicaId, Answer)>,
+    place: Arc<Mutex<Option<Place>>>,
+}
+
+fn replicas(cluster: Digest) -> Vec<SecretKey> {
+    (0..4).map(|number| key(cluster, ReplicaId::new(number))).collect()
+}
+
+fn first_epochs(cluster: Digest) -> Vec<EpochRecord> {
+    let keys: Vec<_> = replicas(cluster).iter().map(SecretKey::public).collect();
+    let record = |number| EpochRecord {
+        cluster,
+        replica: ReplicaId::new(number),
+        epoch: Epoch(0),
+        key: LogKey::Witnessed(keys.clone()),
+    };
+    (0..4).map(record).collect()
+}
+
+impl Council for Bench {
+    fn ask(&mut self, witnesses: &[ReplicaId], request: &Request) -> Result<(), DeviceError> {
+        for by in witnesses.iter().filter(|by| by.number() != 0) {
+            let witness = &mut self.witnesses[by.number() as usize];
+            let considered = witness.consider(self.me, request).expect("an honest replica asks");
+            self.answers.push_back((*by, considered.answer));
+        }
+        Ok(())
+    }
+    fn answer(&mut self) -> Result<Option<(ReplicaId, Answer)>, DeviceError> {
+        Ok(self.answers.pop_front())
+    }
+    fn keep(&mut self, place: &Place) -> Result<(), DeviceError> {
+        *self.place.lock().expect("no thread stops while it keeps") = Some(place.clone());
+        Ok(())
+    }
+}
+
+/// Witnessed; all processes are restarted with what they kept.
+#[derive(Default)]
+struct Assembly {
+    place: Arc<Mutex<Option<Place>>>,
+}
+
+impl Assembly {
+    fn open(&self, cluster: Digest, replica: ReplicaId) -> Box<dyn TrustedLog> {
+        let genesis = first_epochs(cluster);
+        let witness = |key: &SecretKey| Witness::new(WitnessKey::Ed25519(key.clone()), genesis.clone(), Vec::new());
+        let witnesses = replicas(cluster).iter().map(witness).collect();
+        let own = WitnessKey::Ed25519(key(cluster, replica));
+        let place = self.place.lock().expect("no thread stopped").clone();
+        let gather = Gather::new(genesis[replica.number() as usize].clone(), own, place);
+        let bench = Bench { me: replica, witnesses, answers: VecDeque::new(), place: Arc::clone(&self.place) };
+        Box::new(Witnessed::new(gather, bench))
+    }
+}
+
+impl Backend for Assembly {
+    fn fresh(&mut self, cluster: Digest, replica: ReplicaId) -> Box<dyn TrustedLog> {
+        self.place = Arc::default();
+        self.open(cluster, replica)
+    }
+    fn restart(&mut self, device: Box<dyn TrustedLog>) -> Box<dyn TrustedLog> {
+        self.open(device.record().cluster, device.record().replica)
+    }
+}
+
+#[test]
+fn witnessed_conforms() {
+    check(&mut Assembly::default());
+}
+
 /// A suite that cannot fail checks nothing.
 mod broken {
     use super::*;
-    use quorate_counter::{Attestation, DeviceError, EpochRecord};
+    use quorate_counter::Attestation;
 
     enum Defect {
         /// A restart brings an older head back.

@@ -184,7 +184,15 @@ mod tests {
     fn reply(replica: u32, history: History, confirms: Option<History>) -> Signed<Reply> {
         let to = Digest::of(b"question");
         let replica_id = ReplicaId::new(replica);
-        let reply = Reply { cluster: cluster().id(), replica: replica_id, to, history, confirms, view: 0, answer: Answer::Done };
+        let reply = Reply {
+            cluster: cluster().id(),
+            replica: replica_id,
+            to,
+            history,
+            confirms,
+            view: 0,
+            answer: Answer::Done,
+        };
         Signed::seal(&reply, &key(replica))
     }
 

@@ -23,6 +23,8 @@ pub enum Input {
     Attested(Attestation),
     /// The trusted log is in a new epoch, as [`Action::Renew`] asked; the attestation is of its empty chain.
     Renewed(EpochRecord, Certificate),
+    /// The trusted log cannot go on in its epoch, and does not do what was asked of it.
+    Lost,
 }
 
 /// What a core wants done. Actions are done in order.

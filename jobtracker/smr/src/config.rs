@@ -1,7 +1,7 @@
 //! What a core is told when it starts, and the bounds of everything it keeps.
 
 use crate::{message::Signature, types::RequestId};
-use quorate_counter::EpochRecord;
+use quorate_counter::{EpochRecord, LogKey, WITNESSES_MAX};
 use quorate_protocol::{digest::Digest, ids::ReplicaId};
 use std::sync::Arc;
 
@@ -76,6 +76,37 @@ impl Default for Limits {
     }
 }
 
+/// What keeps a replica from saying two things, and thereby how many replicas f liars need against them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// A trusted log in each replica: 2f + 1 replicas.
+    TrustedLog,
+    /// The replicas witness each other's logs, and nothing is trusted: 3f + 1 replicas.
+    Witnessed,
+}
+
+impl Mode {
+    fn of(key: &LogKey) -> Self {
+        if key.witnesses().is_some() { Mode::Witnessed } else { Mode::TrustedLog }
+    }
+
+    /// How many of so many replicas may lie.
+    pub fn faults(self, replicas: usize) -> usize {
+        match self {
+            Mode::TrustedLog => replicas.saturating_sub(1) / 2,
+            Mode::Witnessed => replicas.saturating_sub(1) / 3,
+        }
+    }
+
+    /// How many replicas bear so many liars.
+    pub fn replicas(self, faults: usize) -> usize {
+        match self {
+            Mode::TrustedLog => 2 * faults + 1,
+            Mode::Witnessed => 3 * faults + 1,
+        }
+    }
+}
+
 /// What a core is told when it starts.
 #[derive(Clone)]
 pub struct Config {
@@ -83,7 +114,7 @@ pub struct Config {
     pub cluster: Digest,
     /// Which replica it is. Replicas are numbered from 0.
     pub me: ReplicaId,
-    /// The first epoch of each replica's trusted log, in the order of replicas: 2f + 1 of them.
+    /// The first epoch of each replica's trusted log, in the order of replicas. Their kind is the cluster's [`Mode`].
     pub genesis: Vec<EpochRecord>,
     /// The bounds.
     pub limits: Limits,
@@ -129,13 +160,38 @@ impl Config {
     pub fn replicas(&self) -> usize {
         self.genesis.len()
     }
+    /// What keeps them from saying two things.
+    pub fn mode(&self) -> Mode {
+        self.genesis.first().map_or(Mode::TrustedLog, |record| Mode::of(&record.key))
+    }
     /// How many of them may lie: f.
     pub fn faults(&self) -> usize {
-        self.replicas().saturating_sub(1) / 2
+        self.mode().faults(self.replicas())
     }
-    /// How many make a quorum: f + 1.
+    /// How many make a quorum, n - f: what f silent ones cannot prevent. Any two quorums share a replica whose log shows
+    /// to the second what it said to the first.
     pub fn quorum(&self) -> usize {
+        self.replicas() - self.faults()
+    }
+    /// How many vouch for something that anybody honest knows to be true, f + 1: one of them is honest.
+    pub fn vouching(&self) -> usize {
         self.faults() + 1
+    }
+    /// Why no cluster can be like this.
+    pub(crate) fn senseless(&self) -> Option<&'static str> {
+        let mode = self.mode();
+        let alike = |record: &EpochRecord| Mode::of(&record.key) == mode;
+        let same = |record: &EpochRecord| Some(&record.key) == self.genesis.first().map(|first| &first.key);
+        if self.replicas() != mode.replicas(self.faults()) {
+            return Some("a cluster has 2f + 1 replicas with trusted logs, or 3f + 1 that witness each other");
+        }
+        if !self.genesis.iter().all(alike) {
+            return Some("trusted logs and witnessed ones do not mix");
+        }
+        if mode == Mode::Witnessed && !(self.genesis.iter().all(same) && self.replicas() <= WITNESSES_MAX) {
+            return Some("all logs have the same witnesses, and not too many");
+        }
+        None
     }
 
     #[cfg(feature = "mutants")]
@@ -179,4 +235,62 @@ impl Mutant {
         Self::LoneViewChange,
         Self::CounterFromDisk,
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_counter::Epoch;
+    use quorate_protocol::sign::{PublicKey, SecretKey};
+
+    struct Nobody;
+    impl Keys for Nobody {
+        fn sign(&self, _: &[u8]) -> Signature {
+            Signature([0; 32], [0; 32])
+        }
+        fn verify(&self, _: ReplicaId, _: &[u8], _: &Signature) -> bool {
+            false
+        }
+    }
+
+    fn key(number: u8) -> PublicKey {
+        SecretKey::from_seed([number; 32]).public()
+    }
+    fn witnesses(number: u8) -> LogKey {
+        LogKey::Witnessed((0..number).map(key).collect())
+    }
+    fn config(keys: impl IntoIterator<Item = LogKey>) -> Config {
+        let cluster = Digest::of(b"a cluster");
+        let record = |(number, key)| EpochRecord { cluster, replica: ReplicaId::new(number), epoch: Epoch(0), key };
+        let genesis = (0..).zip(keys).map(record).collect();
+        Config::new(cluster, ReplicaId::new(0), genesis, Limits::default(), Arc::new(Nobody), Arc::new(|_| None))
+    }
+
+    #[test]
+    fn quorums_follow_from_the_mode() {
+        let numbers = |config: &Config| (config.faults(), config.quorum(), config.vouching());
+        for (replicas, expected) in [(1, (0, 1, 1)), (3, (1, 2, 2)), (5, (2, 3, 3)), (7, (3, 4, 4))] {
+            let logs = config((0..replicas).map(|number| LogKey::Software(key(number))));
+            assert_eq!((logs.mode(), numbers(&logs), logs.senseless()), (Mode::TrustedLog, expected, None));
+        }
+        for (replicas, expected) in [(1, (0, 1, 1)), (4, (1, 3, 2)), (7, (2, 5, 3)), (16, (5, 11, 6))] {
+            let logs = config((0..replicas).map(|_| witnesses(replicas)));
+            assert_eq!((logs.mode(), numbers(&logs), logs.senseless()), (Mode::Witnessed, expected, None));
+        }
+    }
+
+    #[test]
+    fn a_cluster_of_another_size_or_of_two_kinds_is_refused() {
+        for replicas in [0, 2, 4] {
+            assert!(config((0..replicas).map(|number| LogKey::Software(key(number)))).senseless().is_some());
+        }
+        for replicas in [3, 5, 6, 19] {
+            assert!(config((0..replicas).map(|_| witnesses(replicas))).senseless().is_some(), "{replicas}");
+        }
+        let mut keys: Vec<_> = (0..4).map(|_| witnesses(4)).collect();
+        keys[2] = LogKey::Software(key(2));
+        assert!(config(keys.clone()).senseless().is_some(), "two kinds");
+        keys[2] = LogKey::Witnessed((1..5).map(key).collect());
+        assert!(config(keys).senseless().is_some(), "other witnesses");
+    }
 }

@@ -1,8 +1,8 @@
 //! The core: one replica's side of the agreement. [`Core::step`] takes an input and says what is to be done.
 //!
 //! The way of a request: the primary puts it into a batch and says PREPARE (`speak`); every replica reads every other's
-//! log in order (`read`); backups say COMMIT for all that is sound up to a place (`speak`); what f + 1 voted for is
-//! committed and executed (`order`). When that takes too long, f + 1 replicas move to another view (`change`). Whatever
+//! log in order (`read`); backups say COMMIT for all that is sound up to a place (`speak`); what a quorum voted for is
+//! committed and executed (`order`). When that takes too long, replicas move to another view (`change`). Whatever
 //! was missed is noticed by the statuses and fetched (`learn`), or, when it is gone, replaced by a checkpoint
 //! (`checkpoint`, `transfer`).
 //!
@@ -210,7 +210,7 @@ impl<M: StateMachine> Core<M> {
     }
 
     fn blank(config: Config, now: OrderedTime, machine: M) -> Self {
-        assert!(config.genesis.len() % 2 == 1, "a cluster has 2f + 1 replicas");
+        assert_eq!(config.senseless(), None, "a cluster is what its configuration promises");
         let limits = &config.limits;
         assert!(
             limits.flushes_kept_max as u64 >= limits.vouch_interval * 3,
@@ -278,6 +278,7 @@ impl<M: StateMachine> Core<M> {
                 Input::Request(id, request) => self.on_request(id, request, out),
                 Input::Attested(attestation) => self.on_attested(attestation, out),
                 Input::Renewed(record, certificate) => self.on_renewed(record, certificate, out),
+                Input::Lost => self.on_lost(out),
             }
         }
         self.settle(out);
@@ -370,7 +371,8 @@ impl<M: StateMachine> Core<M> {
     }
 
     /// Once all others were heard and none knows more of this replica's log than itself, it has forgotten nothing. When
-    /// some stay silent, f of them must do: the trusted log covers the rest, unless it was rolled back too [SMR-13].
+    /// some stay silent, a quorum with itself must do: the trusted log covers the rest, unless it was rolled back too
+    /// [SMR-13].
     fn recover(&mut self, out: &mut Vec<Action>) {
         if self.replaying {
             return;
@@ -379,7 +381,7 @@ impl<M: StateMachine> Core<M> {
             let agreeing = self.peers.values().filter(|peer| peer.agrees_on_me).count();
             let waited = self.now.since(self.timers.started) >= self.config.limits.view_timeout;
             let careless = self.config.mutated(crate::config::Mutant::CounterFromDisk);
-            if agreeing == self.peers.len() || (waited && agreeing >= self.config.faults()) || careless {
+            if agreeing == self.peers.len() || (waited && agreeing + 1 >= self.config.quorum()) || careless {
                 self.recovering = false;
                 self.timers.view = self.now;
             }

@@ -253,7 +253,7 @@ impl Ledger {
         }
     }
 
-    /// Forgets the views before one that f + 1 replicas entered: no later view can start from them [SMR-9].
+    /// Forgets the views before one that a quorum entered: no later view can start from them [SMR-9].
     pub(crate) fn forget_views_before(&mut self, view: View) {
         self.views.retain(|kept, _| *kept >= view);
     }

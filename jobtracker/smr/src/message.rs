@@ -104,7 +104,7 @@ pub enum Statement {
     NewView {
         /// The view, which begins with this statement.
         view: View,
-        /// f + 1 VIEW-CHANGEs for exactly this view, by their places in their speakers' logs.
+        /// A quorum of VIEW-CHANGEs for exactly this view, by their places in their speakers' logs.
         changes: Vec<Change>,
         /// What they make the view start with. Everybody computes it too.
         start: History,

@@ -42,7 +42,8 @@ impl Replica {
         let ordered = 5 + u64::from(*self.branch.borrow());
         let confirms = seen.map(|seen| self.history(seen.ordered));
         let replica = ReplicaId::new(self.number.into());
-        let reply = Reply { cluster: self.cluster, replica, to, history: self.history(ordered), confirms, view: 0, answer };
+        let reply =
+            Reply { cluster: self.cluster, replica, to, history: self.history(ordered), confirms, view: 0, answer };
         wire::Reply { signed: Signed::seal(&reply, &key(self.number)).to_wire() }
     }
 }

@@ -126,12 +126,13 @@ impl<M: StateMachine> Core<M> {
         let mut wishes: Vec<&Signed> = self.peers.values().filter_map(|peer| peer.wants.as_ref()).collect();
         wishes.extend(&self.wants);
         wishes.sort_by_key(|signed| std::cmp::Reverse(target(signed)));
-        let quorum = self.config.quorum();
-        let mut wanted = wishes.get(quorum - 1).map_or(View(0), |signed| target(signed));
+        // One honest replica has waited too long, and the others follow when they see that this one has left.
+        let enough = self.config.vouching();
+        let mut wanted = wishes.get(enough - 1).map_or(View(0), |signed| target(signed));
         if self.config.mutated(Mutant::CurrentViewInRequest) {
             let same = self.ledger.view().next();
             wishes.retain(|signed| target(signed) == same);
-            wanted = if wishes.len() >= quorum { same } else { View(0) };
+            wanted = if wishes.len() >= enough { same } else { View(0) };
         }
         if self.config.mutated(Mutant::LoneViewChange)
             && let Some(own) = &self.wants
@@ -142,7 +143,7 @@ impl<M: StateMachine> Core<M> {
             return;
         }
         let asked = wishes.into_iter().filter(|signed| target(signed) >= wanted);
-        let requests = asked.take(quorum).cloned().collect();
+        let requests = asked.take(enough).cloned().collect();
         self.timers.left = self.now;
         self.say(Statement::ViewChange { target: wanted, requests }, out);
     }
@@ -151,7 +152,7 @@ impl<M: StateMachine> Core<M> {
         self.ledger.own.queue.len() >= self.config.limits.flush_statements_max
     }
 
-    /// NEW-VIEW: the primary of the view that was asked for begins it, once f + 1 VIEW-CHANGEs for it are read whose
+    /// NEW-VIEW: the primary of the view that was asked for begins it, once a quorum of VIEW-CHANGEs for it is read whose
     /// outcome it can vouch for [SMR-9].
     pub(super) fn begin_view(&mut self, out: &mut Vec<Action>) {
         let view = self.ledger.own.standing.left;

@@ -62,7 +62,7 @@ impl<M: StateMachine> Core<M> {
         let stable = self.ledger.stable_seq();
         let newest = self.snapshots.range(stable.next()..).rev().find_map(|(seq, snapshot)| {
             let claims = self.claims_like(&snapshot.claim);
-            (claims.len() >= self.config.quorum()).then_some((*seq, claims))
+            (claims.len() >= self.config.vouching()).then_some((*seq, claims))
         });
         let Some((seq, claims)) = newest else { return };
         self.ledger.stable = claims;
@@ -78,7 +78,7 @@ impl<M: StateMachine> Core<M> {
                 claims.push(signed.clone());
             }
         }
-        claims.truncate(self.config.quorum());
+        claims.truncate(self.config.vouching());
         claims
     }
 

@@ -277,8 +277,8 @@ impl<M: StateMachine> Core<M> {
         let others = self.peers.values().flat_map(|peer| &peer.positions);
         let mut claims = vec![own.clone()];
         claims.extend(others.filter(|signed| signed.claim == own.claim).cloned());
-        claims.truncate(self.config.quorum());
-        if claims.len() == self.config.quorum()
+        claims.truncate(self.config.vouching());
+        if claims.len() == self.config.vouching()
             && let Some(stream) = self.ledger.log_mut(of, epoch)
             && stream.is_certified_further_by(own)
         {
@@ -317,7 +317,7 @@ impl<M: StateMachine> Core<M> {
             Claim::Position { head, .. } => head.position,
             _ => Position(0),
         };
-        let agreed = claims.iter().map(|signed| support(&signed.claim)).filter(|s| s.len() >= self.config.quorum());
+        let agreed = claims.iter().map(|signed| support(&signed.claim)).filter(|s| s.len() >= self.config.vouching());
         let Some(agreed) = agreed.max_by_key(|support| support.first().map(|signed| position(&signed.claim))) else {
             return;
         };
@@ -482,7 +482,7 @@ impl<M: StateMachine> Core<M> {
         };
         let mut reached: Vec<usize> = self.peers.values().map(|peer| reached(&peer.decided)).collect();
         reached.sort_unstable_by_key(|upto| std::cmp::Reverse(*upto));
-        reached.get(self.config.quorum() - 1).copied().unwrap_or(0)
+        reached.get(self.config.vouching() - 1).copied().unwrap_or(0)
     }
 
     pub(super) fn commit_learned(&mut self, learned: &[(History, Header)], out: &mut Vec<Action>) {

@@ -11,7 +11,7 @@ use crate::{
 use quorate_protocol::ids::ReplicaId;
 
 impl<M: StateMachine> Core<M> {
-    /// Commits what f + 1 replicas, the primary among them, voted for. Says whether there was anything.
+    /// Commits what a quorum of replicas, the primary among them, voted for. Says whether there was anything.
     pub(super) fn commit(&mut self, out: &mut Vec<Action>) -> bool {
         let before = self.ledger.committed;
         let views: Vec<View> = self.ledger.views.keys().rev().copied().collect();
@@ -29,7 +29,7 @@ impl<M: StateMachine> Core<M> {
         if votes.len() < quorum {
             return;
         }
-        // No more than this can have f + 1 votes, whatever their epochs.
+        // No more than this can have a quorum of votes, whatever their epochs.
         let most = votes[votes.len() - quorum];
         if most > self.ledger.committed.seq
             && let Some(history) = log.history(most)
@@ -57,7 +57,7 @@ impl<M: StateMachine> Core<M> {
         }
     }
 
-    /// Whether f + 1 replicas voted for a place in a view. Votes count by the epoch that is admitted before that place,
+    /// Whether a quorum voted for a place in a view. Votes count by the epoch that is admitted before that place,
     /// and for an admission not by its owner [SMR-14].
     fn has_quorum(&self, view: View, seq: Seq, admits: Option<&Admits>) -> bool {
         let Some(log) = self.ledger.views.get(&view) else { return false };
@@ -73,7 +73,7 @@ impl<M: StateMachine> Core<M> {
         voters >= self.config.quorum() && (voted(primary) || owner == Some(primary))
     }
 
-    /// Appends to the committed history. Whoever calls has f + 1 votes or claims for it.
+    /// Appends to the committed history. Whoever calls has a quorum of votes or f + 1 claims for it.
     pub(super) fn commit_one(&mut self, history: History, header: &Header) {
         assert!(history.seq == self.ledger.committed.seq.next(), "SMR-4: committed out of order");
         self.ledger.trunk.insert(history.seq, history.digest);

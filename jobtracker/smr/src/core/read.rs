@@ -226,7 +226,7 @@ impl<M: StateMachine> Core<M> {
             self.verifier.verified_by(signed.by, &bytes, &signed.signature)
         };
         let askers: BTreeSet<ReplicaId> = requests.iter().filter(wants).filter(signed).map(|s| s.by).collect();
-        if askers.len() < self.config.quorum() && !self.config.mutated(Mutant::LoneViewChange) {
+        if askers.len() < self.config.vouching() && !self.config.mutated(Mutant::LoneViewChange) {
             return Reading::Breach("SMR-7: a VIEW-CHANGE that f + 1 replicas did not ask for");
         }
         for signed in requests {
@@ -304,7 +304,7 @@ impl<M: StateMachine> Core<M> {
     fn certificate(&self, view: View, changes: &[Change]) -> Certificate {
         let speakers: BTreeSet<ReplicaId> = changes.iter().map(|change| change.replica).collect();
         if speakers.len() != changes.len() || speakers.len() < self.config.quorum() {
-            return Certificate::Breach("SMR-9: a NEW-VIEW without VIEW-CHANGEs of f + 1 distinct replicas");
+            return Certificate::Breach("SMR-9: a NEW-VIEW without VIEW-CHANGEs of a quorum of distinct replicas");
         }
         let mut read = Vec::new();
         for change in changes {

@@ -59,7 +59,7 @@ impl<M: StateMachine> Core<M> {
         let record = &admits.record;
         let Some(genesis) = self.config.genesis.get(record.replica.number() as usize) else { return false };
         *record == admission.record
-            // A replica does not move to another kind of device by itself, nor to another TPM.
+            // A replica does not move to another kind of device by itself, nor to another TPM, nor to other witnesses.
             && record.may_follow(genesis)
             && proposed_in.is_none_or(|view| admits.left == view.next())
     }
@@ -225,6 +225,12 @@ impl<M: StateMachine> Core<M> {
             Statement::Commit { .. } | Statement::ViewChange { .. } | Statement::NewView { .. } => None,
         };
         flush.statements.iter().filter_map(batch).collect()
+    }
+
+    /// The trusted log has given its epoch up by itself.
+    pub(super) fn on_lost(&mut self, out: &mut Vec<Action>) {
+        self.attesting = None;
+        self.renew(out);
     }
 
     /// Gives the own epoch up: what it said can no longer be known for sure [SMR-13].

@@ -47,7 +47,7 @@ impl<M: StateMachine> Core<M> {
         };
         let by: BTreeSet<ReplicaId> = claims.iter().map(|signed| signed.by).collect();
         let alike = claims.iter().all(|signed| signed.claim == Claim::Checkpoint { history, root });
-        if !alike || by.len() < self.config.quorum() || history.seq <= self.executed.seq {
+        if !alike || by.len() < self.config.vouching() || history.seq <= self.executed.seq {
             return;
         }
         let newer = self.transfer.as_ref().is_none_or(|transfer| transfer.history.seq < history.seq);

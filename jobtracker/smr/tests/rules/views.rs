@@ -224,7 +224,7 @@ fn smr_9_a_new_view_of_f_plus_1_view_changes_begins_and_is_voted_for() {
 #[test]
 fn smr_9_a_new_view_that_is_not_what_its_view_changes_make_it_is_a_breach() {
     type Lie = fn(&World, [Change; 3]) -> Vec<Statement>;
-    let none = "SMR-9: a NEW-VIEW without VIEW-CHANGEs of f + 1 distinct replicas";
+    let none = "SMR-9: a NEW-VIEW without VIEW-CHANGEs of a quorum of distinct replicas";
     let stale = "SMR-9: a NEW-VIEW with a VIEW-CHANGE that is none, or for another view";
     let wrong = "SMR-9: a NEW-VIEW that starts with something else than its VIEW-CHANGEs make it";
     let lies: [(&str, Lie); 9] = [
