@@ -3,7 +3,7 @@
 use crate::{message::Signature, types::RequestId};
 use quorate_counter::{EpochRecord, LogKey, WITNESSES_MAX};
 use quorate_protocol::{digest::Digest, ids::ReplicaId};
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// Bytes of a page of state.
 pub const PAGE_BYTES: usize = 64 << 10;
@@ -90,6 +90,14 @@ impl Mode {
         if key.witnesses().is_some() { Mode::Witnessed } else { Mode::TrustedLog }
     }
 
+    /// Its name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::TrustedLog => "minbft",
+            Mode::Witnessed => "pbft",
+        }
+    }
+
     /// How many of so many replicas may lie.
     pub fn faults(self, replicas: usize) -> usize {
         match self {
@@ -104,6 +112,25 @@ impl Mode {
             Mode::TrustedLog => 2 * faults + 1,
             Mode::Witnessed => 3 * faults + 1,
         }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no mode's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no agreement {0:?}; there are minbft and pbft")]
+pub struct UnknownMode(String);
+
+impl FromStr for Mode {
+    type Err = UnknownMode;
+    fn from_str(name: &str) -> Result<Self, UnknownMode> {
+        let modes = [Mode::TrustedLog, Mode::Witnessed];
+        modes.into_iter().find(|mode| mode.name() == name).ok_or_else(|| UnknownMode(name.to_owned()))
     }
 }
 

@@ -371,8 +371,8 @@ impl<M: StateMachine> Core<M> {
     }
 
     /// Once all others were heard and none knows more of this replica's log than itself, it has forgotten nothing. When
-    /// some stay silent, a quorum with itself must do: the trusted log covers the rest, unless it was rolled back too
-    /// [SMR-13].
+    /// some stay silent, f of them must do: the trusted log covers the rest, unless it was rolled back too; so do witnesses,
+    /// who sign nothing else at a position that was certified [SMR-13].
     fn recover(&mut self, out: &mut Vec<Action>) {
         if self.replaying {
             return;
@@ -381,7 +381,7 @@ impl<M: StateMachine> Core<M> {
             let agreeing = self.peers.values().filter(|peer| peer.agrees_on_me).count();
             let waited = self.now.since(self.timers.started) >= self.config.limits.view_timeout;
             let careless = self.config.mutated(crate::config::Mutant::CounterFromDisk);
-            if agreeing == self.peers.len() || (waited && agreeing + 1 >= self.config.quorum()) || careless {
+            if agreeing == self.peers.len() || (waited && agreeing >= self.config.faults()) || careless {
                 self.recovering = false;
                 self.timers.view = self.now;
             }

@@ -88,7 +88,7 @@ mod stream;
 mod table;
 
 pub use action::{Action, Compaction, Fault, FaultKind, Fork, Input, Outcome, Record};
-pub use config::{Config, Identify, Keys, Limits, Mode, Mutant, PAGE_BYTES};
+pub use config::{Config, Identify, Keys, Limits, Mode, Mutant, PAGE_BYTES, UnknownMode};
 pub use core::{Core, PeerReport, Report, RestoreError};
 pub use machine::{StateMachine, Unreadable};
 pub use types::{ClientId, History, Payload, RequestId, Seq, View};

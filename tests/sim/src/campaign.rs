@@ -1,6 +1,7 @@
 //! Many seeds, and what to do with the one that fails.
 
 use crate::{Coverage, Plan, RunReport, Scenario, Violation, run};
+use quorate_smr::Mode;
 use std::{
     collections::BTreeSet,
     sync::{
@@ -38,6 +39,7 @@ impl Summary {
 
 /// Runs the seeds from `from` on, on so many threads. `progress` hears of each failure.
 pub fn campaign(
+    mode: Mode,
     plan: Plan,
     from: u64,
     seeds: u64,
@@ -55,7 +57,7 @@ pub fn campaign(
                     if seed >= from + seeds {
                         break;
                     }
-                    let report = run(&Scenario::new(plan, seed), false);
+                    let report = run(&Scenario::in_mode(mode, plan, seed), false);
                     if let Some(violation) = &report.violation {
                         progress(seed, violation);
                     }
@@ -74,8 +76,8 @@ pub fn campaign(
 }
 
 /// Leaves faults out, one by one, as long as the run still fails in the same way. Gives those that can be left out.
-pub fn minimise(plan: Plan, seed: u64) -> BTreeSet<usize> {
-    let scenario = Scenario::new(plan, seed);
+pub fn minimise(mode: Mode, plan: Plan, seed: u64) -> BTreeSet<usize> {
+    let scenario = Scenario::in_mode(mode, plan, seed);
     let Some(violation) = run(&scenario, false).violation else { return BTreeSet::new() };
     let mut without = BTreeSet::new();
     // Again from the start after a pass that helped: a fault may be needed only as long as another one is there.
@@ -98,8 +100,11 @@ pub fn minimise(plan: Plan, seed: u64) -> BTreeSet<usize> {
 }
 
 /// The one command that repeats a run.
-pub fn command(plan: Plan, seed: u64, without: &BTreeSet<usize>) -> String {
+pub fn command(mode: Mode, plan: Plan, seed: u64, without: &BTreeSet<usize>) -> String {
     let mut command = format!("cargo run --release -p quorate-sim -- --plan {plan} --seed {seed} --trace");
+    if mode != Mode::TrustedLog {
+        command += &format!(" --mode {mode}");
+    }
     if !without.is_empty() {
         let list: Vec<_> = without.iter().map(ToString::to_string).collect();
         command += &format!(" --without {}", list.join(","));

@@ -7,6 +7,9 @@
 //! Faults are bounded as the protocol is promised them: at most f replicas lie or lose what they wrote. Plans beyond that
 //! ([`Plan::ClonedLog`], [`Plan::RolledBackLog`], and known bugs brought back in [`Plan::Mutant`]) check the checker: there
 //! a violation *must* be found.
+//!
+//! The same scenarios run in both modes of the agreement ([`Scenario::in_mode`]). Where there are no trusted logs, 3f + 1
+//! replicas ask each other's real witnesses over the same network, and what a witness remembers is on the same disks.
 
 mod actors;
 mod campaign;

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use quorate_sim::{Plan, Scenario, Summary, campaign, command, minimise, run};
+use quorate_smr::Mode;
 use std::{collections::BTreeSet, process::ExitCode, time::Instant};
 
 /// Deterministic simulation of clusters of agreement cores.
@@ -22,6 +23,9 @@ struct Arguments {
     /// What the runs are to show: random, lie:…, mutant:…, broken:….
     #[arg(long, default_value = "random")]
     plan: Plan,
+    /// What keeps replicas from saying two things: minbft (trusted logs) or pbft (3f + 1 of them).
+    #[arg(long, default_value = "minbft")]
+    mode: Mode,
     /// Leave these faults of the seed out.
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,
@@ -40,7 +44,7 @@ fn main() -> ExitCode {
 
 fn one(arguments: &Arguments, seed: u64) -> ExitCode {
     let without: BTreeSet<_> = arguments.without.iter().copied().collect();
-    let full = Scenario::new(arguments.plan, seed);
+    let full = Scenario::in_mode(arguments.mode, arguments.plan, seed);
     for (index, fault) in full.faults.iter().enumerate() {
         println!("fault {index}{}: {fault}", if without.contains(&index) { " (left out)" } else { "" });
     }
@@ -62,20 +66,25 @@ fn one(arguments: &Arguments, seed: u64) -> ExitCode {
 
 fn many(arguments: &Arguments, seeds: u64) -> ExitCode {
     let begun = Instant::now();
-    let summary = campaign(arguments.plan, arguments.from, seeds, arguments.jobs, &|seed, violation| {
-        println!("seed {seed}: VIOLATION of {violation}");
-    });
+    let summary =
+        campaign(arguments.mode, arguments.plan, arguments.from, seeds, arguments.jobs, &|seed, violation| {
+            println!("seed {seed}: VIOLATION of {violation}");
+        });
     let Summary { runs, events, coverage, failures } = &summary;
     print!("{coverage}");
     println!("{runs} runs, {events} events, {:.1} s, {} failures", begun.elapsed().as_secs_f64(), failures.len());
     let Some((seed, violation)) = failures.first() else { return ExitCode::SUCCESS };
     println!("the smallest set of faults with which seed {seed} still fails:");
-    let without = minimise(arguments.plan, *seed);
-    for (index, fault) in Scenario::new(arguments.plan, *seed).faults.iter().enumerate() {
+    let without = minimise(arguments.mode, arguments.plan, *seed);
+    for (index, fault) in Scenario::in_mode(arguments.mode, arguments.plan, *seed).faults.iter().enumerate() {
         if !without.contains(&index) {
             println!("  fault {index}: {fault}");
         }
     }
-    println!("VIOLATION of {}; repeat it with\n  {}", violation.name, command(arguments.plan, *seed, &without));
+    println!(
+        "VIOLATION of {}; repeat it with\n  {}",
+        violation.name,
+        command(arguments.mode, arguments.plan, *seed, &without)
+    );
     ExitCode::FAILURE
 }

@@ -6,7 +6,7 @@ use crate::{
     fault::{DiskFate, Fault, LogFate},
     rng::Rng,
 };
-use quorate_smr::{Limits, Mutant};
+use quorate_smr::{Limits, Mode, Mutant};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// What a run is to show.
@@ -22,12 +22,14 @@ pub enum Plan {
     ClonedLog,
     /// A replica's disk and trusted log go back together: safety is to break.
     RolledBackLog,
+    /// Fewer witnesses certify a head than must: a liar's two logs are to break safety. Trusted logs have none.
+    FewWitnesses,
 }
 
 impl Plan {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Plan::Random, Plan::ClonedLog, Plan::RolledBackLog]
+        [Plan::Random, Plan::ClonedLog, Plan::RolledBackLog, Plan::FewWitnesses]
             .into_iter()
             .chain(Lie::ALL.into_iter().map(Plan::Lie))
             .chain(Mutant::ALL.into_iter().map(Plan::Mutant))
@@ -54,6 +56,7 @@ impl fmt::Display for Plan {
             Plan::Mutant(mutant) => write!(f, "mutant:{}", dashed(&format!("{mutant:?}"))),
             Plan::ClonedLog => f.write_str("broken:cloned-log"),
             Plan::RolledBackLog => f.write_str("broken:rolled-back-log"),
+            Plan::FewWitnesses => f.write_str("broken:few-witnesses"),
         }
     }
 }
@@ -115,8 +118,12 @@ pub struct Scenario {
     pub plan: Plan,
     /// Where it comes from.
     pub seed: u64,
-    /// 2f + 1.
+    /// What keeps replicas from saying two things.
+    pub mode: Mode,
+    /// 2f + 1 or 3f + 1.
     pub replicas: usize,
+    /// Witnesses that certify a head, where there are witnesses.
+    pub witness_quorum: usize,
     /// The core's bounds.
     pub limits: Limits,
     /// The network.
@@ -138,16 +145,21 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The scenario of a seed.
+    /// The scenario of a seed, with trusted logs.
     pub fn new(plan: Plan, seed: u64) -> Self {
+        Self::in_mode(Mode::TrustedLog, plan, seed)
+    }
+
+    /// The scenario of a seed.
+    pub fn in_mode(mode: Mode, plan: Plan, seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5155_4f52_4154_4521);
-        let mut scenario = Self::calm(plan, seed, &mut rng);
+        let mut scenario = Self::calm(mode, plan, seed, &mut rng);
         match plan {
             Plan::Random => {
                 if scenario.replicas > 1 && rng.chance(550) {
                     let lie = *rng.pick(&Lie::ALL);
                     scenario.add_liar(lie, &mut rng);
-                    if scenario.replicas == 5 && rng.chance(500) {
+                    if scenario.bound() == 2 && rng.chance(500) {
                         let lie = *rng.pick(&Lie::ALL);
                         scenario.add_liar(lie, &mut rng);
                     }
@@ -169,6 +181,7 @@ impl Scenario {
             Plan::Mutant(mutant) => directed::mutant(&mut scenario, mutant, &mut rng),
             Plan::ClonedLog => directed::cloned_log(&mut scenario, &mut rng),
             Plan::RolledBackLog => directed::rolled_back_log(&mut scenario, &mut rng),
+            Plan::FewWitnesses => directed::few_witnesses(&mut scenario, &mut rng),
         }
         scenario
     }
@@ -184,7 +197,7 @@ impl Scenario {
 
     /// f.
     pub fn bound(&self) -> usize {
-        (self.replicas - 1) / 2
+        self.mode.faults(self.replicas)
     }
 
     /// Replicas that count against f.
@@ -199,22 +212,30 @@ impl Scenario {
     }
 
     /// A cluster without faults.
-    fn calm(plan: Plan, seed: u64, rng: &mut Rng) -> Self {
-        let replicas = match (plan, rng.below(20)) {
-            (Plan::Random, 0) => 1,
-            (Plan::Random | Plan::Lie(_), 1..=4) => 5,
-            _ => 3,
+    fn calm(mode: Mode, plan: Plan, seed: u64, rng: &mut Rng) -> Self {
+        let faults = match (plan, rng.below(20)) {
+            (Plan::Random, 0) => 0,
+            (Plan::Random | Plan::Lie(_), 1..=4) => 2,
+            _ => 1,
         };
+        let replicas = mode.replicas(faults);
         let latency = *rng.pick(&[0, 0, 1, 1, 20, 20, 70, 190]);
         let delay_max = *rng.pick(&[1, 3, 10, 10, 40]);
-        let timeout = 60 + 2 * latency + 6 * delay_max + rng.below(300);
+        let asking = match mode {
+            Mode::TrustedLog => 0,
+            // Each statement goes to the witnesses and back before it is sent.
+            Mode::Witnessed => 8 * delay_max,
+        };
+        let timeout = 60 + 2 * latency + 6 * delay_max + asking + rng.below(300);
         let clients = rng.between(1, 4) as usize;
         let long = if rng.chance(150) { 4 } else { 1 };
         let heals = long * rng.between(600, 600 + 8 * timeout.min(400));
         Self {
             plan,
             seed,
+            mode,
             replicas,
+            witness_quorum: replicas - faults,
             limits: limits(timeout, clients, rng),
             network: Network {
                 delay_min: rng.below(delay_max + 1),

@@ -1,17 +1,18 @@
 //! What continuous integration runs of the simulator: some hundred seeds of every plan, and the checks of the checker.
 
 use quorate_sim::{Coverage, Lie, Plan, Scenario, campaign, command, minimise, run};
+use quorate_smr::Mode;
 use std::{collections::BTreeSet, path::Path};
 
 /// Threads of a campaign in a test.
 const JOBS: usize = 2;
 
 /// Runs seeds that must all pass, and gives what they reached.
-fn passes(plan: Plan, from: u64, seeds: u64) -> Coverage {
-    let summary = campaign(plan, from, seeds, JOBS, &|_, _| {});
+fn passes(mode: Mode, plan: Plan, from: u64, seeds: u64) -> Coverage {
+    let summary = campaign(mode, plan, from, seeds, JOBS, &|_, _| {});
     if let Some((seed, violation)) = summary.failures.first() {
-        let without = minimise(plan, *seed);
-        panic!("seed {seed}: {violation}\n{}", command(plan, *seed, &without));
+        let without = minimise(mode, plan, *seed);
+        panic!("seed {seed}: {violation}\n{}", command(mode, plan, *seed, &without));
     }
     assert_eq!(summary.runs, seeds);
     summary.coverage
@@ -19,7 +20,7 @@ fn passes(plan: Plan, from: u64, seeds: u64) -> Coverage {
 
 #[test]
 fn random_faults_break_nothing_and_reach_what_they_are_for() {
-    let coverage = passes(Plan::Random, 0, 600);
+    let coverage = passes(Mode::TrustedLog, Plan::Random, 0, 600);
     println!("{coverage}");
     for reached in [
         "admissions proposed",
@@ -54,7 +55,7 @@ fn random_faults_break_nothing_and_reach_what_they_are_for() {
 #[test]
 fn every_lie_is_told_and_borne() {
     for lie in Lie::ALL {
-        let coverage = passes(Plan::Lie(lie), 1000, 40);
+        let coverage = passes(Mode::TrustedLog, Plan::Lie(lie), 1000, 40);
         assert!(coverage.get(lie.counter()) > 0, "nobody saw the {lie}");
     }
 }
@@ -70,20 +71,24 @@ fn the_same_seed_gives_the_same_events() {
     assert_ne!(digest(1), digest(2), "the digest says nothing of what happened");
 }
 
-/// Seeds that failed once: `plan seed [fault,fault…]`, the faults being those that were left out.
+/// Seeds that failed once: `[mode] plan seed [fault,fault…]`, the faults being those that were left out.
 #[test]
 fn what_failed_once_does_not_fail_again() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions.txt");
     let text = std::fs::read_to_string(file).expect("regressions.txt is kept beside the tests");
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let mut words = line.split_whitespace();
-        let plan: Plan = words.next().expect("a plan").parse().expect("a known plan");
+        let first = words.next().expect("a mode or a plan");
+        let mode: Option<Mode> = first.parse().ok();
+        let plan = if mode.is_some() { words.next().expect("a plan") } else { first };
+        let plan: Plan = plan.parse().expect("a known plan");
+        let mode = mode.unwrap_or(Mode::TrustedLog);
         let seed = words.next().expect("a seed").parse().expect("a number");
         let left_out = words.next().unwrap_or_default().split(',').filter(|fault| !fault.is_empty());
         let without: BTreeSet<usize> = left_out.map(|fault| fault.parse().expect("a fault's index")).collect();
-        let report = run(&Scenario::new(plan, seed).without(&without), false);
+        let report = run(&Scenario::in_mode(mode, plan, seed).without(&without), false);
         if let Some(violation) = report.violation {
-            panic!("{line}: {violation}\n{}", command(plan, seed, &without));
+            panic!("{line}: {violation}\n{}", command(mode, plan, seed, &without));
         }
     }
 }

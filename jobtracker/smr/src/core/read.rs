@@ -82,7 +82,7 @@ impl<M: StateMachine> Core<M> {
 
     /// Others have statements of this replica that it does not know: its disk or its trusted log was rolled back
     /// [SMR-13].
-    fn notice_own_past(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
+    pub(super) fn notice_own_past(&mut self, of: ReplicaId, out: &mut Vec<Action>) {
         let own = &self.ledger.own;
         let stream = &self.ledger.streams[self.config.me.number() as usize];
         let same = of == self.config.me && stream.record == own.record && !self.replaying && !self.renewing;

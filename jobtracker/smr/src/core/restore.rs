@@ -54,6 +54,8 @@ impl<M: StateMachine> Core<M> {
         core.timers.view = now;
         core.timers.progress = now;
         core.compare_device(device, out);
+        // A log that keeps its place on the same disk agrees with that disk, however old it is.
+        core.notice_own_past(core.config.me, out);
         Ok(core)
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Sent {
 pub(crate) struct Hands {
     pub(crate) me: ReplicaId,
     pub(crate) replicas: usize,
+    /// f.
+    pub(crate) faults: usize,
     pub(crate) cluster: Digest,
     pub(crate) flush_statements_max: usize,
     pub(crate) view_timeout: u64,
@@ -61,12 +63,12 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
-    pub(crate) fn new(me: ReplicaId, replicas: usize, cluster: Digest, pen: Pen, lie: Lie, rng: Rng) -> Self {
-        let pens = if lie == Lie::ClonedTwins { vec![pen.cloned(), pen] } else { vec![pen] };
+    pub(crate) fn new(me: ReplicaId, replicas: usize, cluster: Digest, pens: Vec<Pen>, lie: Lie, rng: Rng) -> Self {
         let empty = History::empty(cluster);
         Self {
             me,
             replicas,
+            faults: 0,
             cluster,
             flush_statements_max: 1,
             view_timeout: 1,
@@ -126,7 +128,7 @@ impl Hands {
         }
     }
 
-    /// Writes statements to the trusted log of an instance.
+    /// Writes statements to the trusted log of an instance, if it lets it.
     pub(crate) fn write(&mut self, brain: usize, statements: Vec<Statement>) -> Option<Arc<Flush>> {
         if statements.is_empty() {
             return None;
@@ -140,7 +142,11 @@ impl Hands {
         {
             self.pen(brain).map(brain, shadow, index);
         }
-        Some(self.pen(brain).write(statements))
+        let written = self.pen(brain).write(statements);
+        if written.is_none() {
+            self.coverage.count("liars' words that witnesses did not sign");
+        }
+        written
     }
 
     /// Answers who lacks a part of its log, a few times between two looks at the clock: a liar that floods does so on

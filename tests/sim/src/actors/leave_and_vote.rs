@@ -36,9 +36,9 @@ impl LeaveAndVote {
         let Some(wanted) = self.wishes.values().map(target).max().filter(|target| *target > self.left) else { return };
         let own = hands.sign(Claim::ViewChange { target: wanted });
         let mut requests: Vec<_> = self.wishes.values().filter(|wish| target(wish) >= wanted).cloned().collect();
-        requests.truncate((hands.replicas - 1) / 2);
+        requests.truncate(hands.faults);
         requests.push(own.clone());
-        if requests.len() <= (hands.replicas - 1) / 2 {
+        if requests.len() <= hands.faults {
             return;
         }
         (self.left, self.entered, self.late) = (wanted, None, 0);

@@ -31,7 +31,8 @@ mod wrong_history;
 mod wrong_start;
 
 pub(crate) use hands::{ANSWERS_MAX, Hands, Sent};
-pub(crate) use pen::Pen;
+pub(crate) use pen::{Ink, Pen, Quill};
+pub(crate) use twins::half;
 
 use quorate_protocol::ids::ReplicaId;
 use quorate_smr::{

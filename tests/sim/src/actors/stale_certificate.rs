@@ -61,8 +61,8 @@ impl StaleCertificate {
     fn stale(&self, hands: &Hands, of: View) -> Option<Statement> {
         let own = self.kept.get(&hands.me).filter(|kept| kept.target == of)?;
         let others = self.kept.values().filter(|kept| kept.change.replica != hands.me && kept.target < of);
-        let chosen: Vec<&Kept> = others.take((hands.replicas - 1) / 2).chain([own]).collect();
-        if chosen.len() <= (hands.replicas - 1) / 2 {
+        let chosen: Vec<&Kept> = others.take(hands.replicas - hands.faults - 1).chain([own]).collect();
+        if chosen.len() < hands.replicas - hands.faults {
             return None;
         }
         let empty = (View(0), History::empty(hands.cluster));

@@ -15,14 +15,10 @@ pub(crate) struct Twins {
     pub(crate) cloned: bool,
 }
 
-/// The half that an instance speaks with.
-fn half(hands: &Hands, brain: usize) -> Vec<ReplicaId> {
-    hands.peers().into_iter().filter(|peer| side(hands, *peer) == brain).collect()
-}
-
-fn side(hands: &Hands, peer: ReplicaId) -> usize {
-    let place = hands.peers().iter().position(|other| *other == peer).unwrap_or_default();
-    place * 2 / (hands.replicas - 1).max(1)
+/// The half of the others that an instance speaks with.
+pub(crate) fn half(me: ReplicaId, replicas: usize, brain: usize) -> Vec<ReplicaId> {
+    let others = (0..replicas as u32).map(ReplicaId::new).filter(|peer| *peer != me);
+    others.enumerate().filter(|(place, _)| place * 2 / (replicas - 1) == brain).map(|(_, peer)| peer).collect()
 }
 
 impl Actor for Twins {
@@ -32,13 +28,13 @@ impl Actor for Twins {
             hands.lied();
         }
         let Some(flush) = hands.write(brain, statements) else { return };
-        for peer in half(hands, brain) {
+        for peer in half(hands.me, hands.replicas, brain) {
             hands.send(Some(peer), Message::Flush(flush.clone(), bodies.clone()));
         }
     }
 
     fn say(&mut self, hands: &mut Hands, brain: usize, to: To, message: WireMessage) {
-        for peer in half(hands, brain) {
+        for peer in half(hands.me, hands.replicas, brain) {
             if to.is_none_or(|to| to == peer) {
                 hands.send(Some(peer), message.clone());
             }
@@ -46,7 +42,7 @@ impl Actor for Twins {
     }
 
     fn hear(&mut self, hands: &mut Hands, brain: usize, from: ReplicaId, message: &WireMessage) -> Option<WireMessage> {
-        (side(hands, from) == brain).then(|| message.clone())
+        half(hands.me, hands.replicas, brain).contains(&from).then(|| message.clone())
     }
 
     fn serves(&mut self, hands: &mut Hands, brain: usize, id: &RequestId) -> bool {

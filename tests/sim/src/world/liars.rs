@@ -1,18 +1,19 @@
 //! Liars in the world: what goes through their hands.
 
-use super::{Event, Liar, Node, World};
+use super::{Event, Liar, Node, Witnesses, World, witnesses::key};
 use crate::{
-    actors::{ANSWERS_MAX, Actor, Draft, Hands, Honest, Lie, Pen, Sent, To},
+    actors::{ANSWERS_MAX, Actor, Draft, Hands, Honest, Ink, Lie, Pen, Quill, Sent, To, half},
     disk::Contents,
+    keys::SimulatedKeys,
     rng::Rng,
     scenario::Scenario,
     world::network::Parcel,
 };
-use quorate_counter::{Epoch, Position, Simulated};
-use quorate_protocol::ids::ReplicaId;
+use quorate_counter::{Epoch, Gather, Position, Simulated};
+use quorate_protocol::{canonical, ids::ReplicaId};
 use quorate_smr::{
-    Config, Input, Outcome, RequestId,
-    message::{Batch, Claim, Flush, Message, Statement, WireMessage},
+    Config, Input, Keys, Mode, Outcome, RequestId,
+    message::{Admission, Batch, Claim, Flush, Message, Statement, Status, WireMessage},
 };
 use std::sync::Arc;
 
@@ -20,10 +21,17 @@ use std::sync::Arc;
 const LIAR_INTERVAL: u64 = 10;
 
 impl Liar {
-    pub(super) fn new(scenario: &Scenario, config: &Config, lie: Lie, from: u64, rng: Rng) -> Self {
-        let node = config.me.number() as usize;
-        let device = Simulated::new(super::device_key(config.cluster, node), config.cluster, config.me);
-        let mut hands = Hands::new(config.me, config.replicas(), config.cluster, Pen::new(device), lie, rng);
+    pub(super) fn new(
+        scenario: &Scenario,
+        config: &Config,
+        lie: Lie,
+        from: u64,
+        witnesses: &Witnesses,
+        rng: Rng,
+    ) -> Self {
+        let pens = pens(config, lie, witnesses);
+        let mut hands = Hands::new(config.me, config.replicas(), config.cluster, pens, lie, rng);
+        hands.faults = config.faults();
         hands.flush_statements_max = scenario.limits.flush_statements_max;
         hands.view_timeout = scenario.limits.view_timeout;
         Self {
@@ -34,6 +42,30 @@ impl Liar {
             diverged: lie.brains() > 1,
         }
     }
+}
+
+/// The logs that a liar really has: one, unless it was cloned. A clone asks the witnesses of its own half first.
+fn pens(config: &Config, lie: Lie, witnesses: &Witnesses) -> Vec<Pen> {
+    let me = config.me;
+    let genesis = config.genesis[me.number() as usize].clone();
+    let all = || (0..config.replicas() as u32).map(ReplicaId::new);
+    let order = |brain| {
+        let ours = half(me, config.replicas(), brain);
+        let others = all().filter(|peer| *peer != me && !ours.contains(peer));
+        [me].into_iter().chain(ours.iter().copied()).chain(others).collect::<Vec<_>>()
+    };
+    let ink = match config.mode() {
+        Mode::TrustedLog => {
+            let key = super::device_key(config.cluster, me.number() as usize);
+            Ink::Device(Simulated::new(key, config.cluster, me))
+        }
+        Mode::Witnessed => {
+            let gather = Gather::new(genesis.clone(), key(&genesis, me), None);
+            Ink::Witnessed(Box::new(Quill { gather, witnesses: witnesses.clone(), order: order(1) }))
+        }
+    };
+    let pen = Pen::new(ink);
+    if lie == Lie::ClonedTwins { vec![pen.cloned(order(0)), pen] } else { vec![pen] }
 }
 
 impl World<'_> {
@@ -79,6 +111,12 @@ impl World<'_> {
         {
             // It knows the log that it really has.
             head.1 = liar.hands.pen(brain).position();
+        }
+        if let Message::Status(status) = &mut message
+            && let Some(liar) = &mut self.nodes[node].liar
+            && status.admission.as_ref().is_some_and(|admission| admission.record.replica == me)
+        {
+            liar.hands.show_admission(brain, status);
         }
         self.with_liar(node, |actor, hands| actor.say(hands, brain, to, message));
     }
@@ -188,6 +226,21 @@ impl World<'_> {
 }
 
 impl Hands {
+    /// Its core believes that an epoch has begun. What it can show of that is what its witnesses signed.
+    fn show_admission(&mut self, brain: usize, status: &mut Status) {
+        let me = self.me;
+        let pen = self.pen(brain);
+        if !pen.is_witnessed() {
+            return;
+        }
+        let begun = pen.begun().map(|certificate| (pen.record().clone(), certificate.clone()));
+        status.admission = begun.map(|(record, certificate)| {
+            let bytes = canonical::encode(&("quorate smr admission v1", &record, &certificate));
+            let signature = SimulatedKeys { me }.sign(&bytes);
+            Box::new(Admission { record, certificate, signature })
+        });
+    }
+
     /// A NEW-VIEW of the core inside names its own VIEW-CHANGE where the shadow log has it; the real log may have it
     /// elsewhere.
     fn translate(&mut self, brain: usize, after: Position, statements: &mut [Statement]) {

@@ -9,6 +9,7 @@ mod ending;
 mod liars;
 mod network;
 mod replicas;
+mod witnesses;
 
 use crate::{
     actors::{Actor, Hands},
@@ -23,13 +24,13 @@ use crate::{
 };
 use ending::Phase;
 use network::Parcel;
-use quorate_counter::{Epoch, EpochRecord, LogKey, Position};
+use quorate_counter::{Considered, Epoch, EpochRecord, LogKey, Position, Simulated};
 use quorate_protocol::{
     digest::Digest,
     ids::{OrderedTime, ReplicaId},
 };
-use quorate_smr::{Action, Config, Input, Outcome, Payload, RequestId, Verifier};
-use replicas::{Brain, Job};
+use quorate_smr::{Action, Config, Input, Mode, Outcome, Payload, RequestId, Verifier};
+use replicas::{Brain, Device, Job};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -37,6 +38,9 @@ use std::{
     rc::Rc,
     sync::Arc,
 };
+
+pub(crate) use witnesses::Witnesses;
+use witnesses::{Asking, Word};
 
 /// The slowest clock at tick 0.
 const CLOCK_START: u64 = 1_000_000;
@@ -59,6 +63,12 @@ pub(crate) enum Event {
     Device(Place, Job),
     /// A trusted log says that it has.
     Done(Place, Input),
+    /// Replicas speak as witnesses.
+    Word { from: usize, to: usize, word: Rc<Word> },
+    /// A witness has kept what it considered.
+    Considered { place: Place, of: usize, considered: Considered },
+    /// Not enough witnesses have answered yet to what was asked for so often.
+    Ask(Place, u64),
     /// A client looks at the clock, unless it has made other plans since.
     Client(usize, u64),
     /// A fault's disk is remembered.
@@ -154,6 +164,7 @@ pub(crate) struct World<'a> {
     queue: BinaryHeap<Reverse<Entry>>,
     nodes: Vec<Node>,
     clients: Vec<Client>,
+    witnesses: Witnesses,
     verifier: Verifier,
     /// Indices of the faults that are going on.
     active: Vec<usize>,
@@ -178,8 +189,11 @@ impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, trace: bool) -> Self {
         let mut rng = Rng::new(scenario.seed ^ 0x0057_4f52_4c44);
         let cluster = Digest::of(&scenario.seed.to_le_bytes());
-        let genesis: Vec<_> = (0..scenario.replicas).map(|node| record(cluster, node)).collect();
-        let nodes: Vec<_> = (0..scenario.replicas).map(|node| Node::new(scenario, node, &genesis, &mut rng)).collect();
+        let genesis: Vec<_> = (0..scenario.replicas).map(|node| record(scenario, cluster, node)).collect();
+        let lies = (0..scenario.replicas).map(|node| scenario.lie_of(node).is_some());
+        let witnesses = Witnesses::new(&genesis, lies);
+        let node = |node| Node::new(scenario, node, &genesis, &witnesses, &mut rng);
+        let nodes: Vec<_> = (0..scenario.replicas).map(node).collect();
         let verifier = Verifier::new(&nodes[0].config);
         let clients = (0..scenario.workload.clients).map(|index| Client::new(index, &scenario.workload)).collect();
         Self {
@@ -190,6 +204,7 @@ impl<'a> World<'a> {
             queue: BinaryHeap::new(),
             nodes,
             clients,
+            witnesses,
             verifier,
             active: Vec::new(),
             phase: Phase::Faults,
@@ -258,6 +273,9 @@ impl<'a> World<'a> {
             Event::Wake(place) => self.wake(place),
             Event::Device(place, job) => self.device(place, job),
             Event::Done(place, input) => self.done(place, input),
+            Event::Word { from, to, word } => self.hear_word(from, to, &word),
+            Event::Considered { place, of, considered } => self.considered(place, of, considered),
+            Event::Ask(place, asked) => self.ask_again(place, asked),
             Event::Client(client, plan) => self.client(client, plan),
             Event::Photograph(fault) => self.photograph(fault),
             Event::Begin(fault) => self.begin(fault),
@@ -334,13 +352,32 @@ fn device_key(cluster: Digest, node: usize) -> [u8; 32] {
     *Digest::of(&[cluster.as_bytes().as_slice(), &(node as u64).to_le_bytes()].concat()).as_bytes()
 }
 
-fn record(cluster: Digest, node: usize) -> EpochRecord {
-    let key = LogKey::Simulated(device_key(cluster, node));
+fn record(scenario: &Scenario, cluster: Digest, node: usize) -> EpochRecord {
+    let key = match scenario.mode {
+        Mode::TrustedLog => LogKey::Simulated(device_key(cluster, node)),
+        Mode::Witnessed => LogKey::SimulatedWitnesses {
+            key: *cluster.as_bytes(),
+            witnesses: scenario.replicas as u32,
+            quorum: scenario.witness_quorum as u32,
+        },
+    };
     EpochRecord { cluster, replica: ReplicaId::new(node as u32), epoch: Epoch(0), key }
 }
 
+/// Where the statements of a replica's core go.
+fn device(genesis: &EpochRecord, node: usize, lies: bool) -> Device {
+    match &genesis.key {
+        LogKey::SimulatedWitnesses { .. } if lies => Device::Trusted(Simulated::unwitnessed(genesis.clone())),
+        LogKey::SimulatedWitnesses { .. } => Device::Witnessed(Box::new(Asking::new(genesis.clone()))),
+        LogKey::Simulated(_) | LogKey::Software(_) | LogKey::Witnessed(_) => {
+            let key = device_key(genesis.cluster, node);
+            Device::Trusted(Simulated::new(key, genesis.cluster, genesis.replica))
+        }
+    }
+}
+
 impl Node {
-    fn new(scenario: &Scenario, node: usize, genesis: &[EpochRecord], rng: &mut Rng) -> Self {
+    fn new(scenario: &Scenario, node: usize, genesis: &[EpochRecord], witnesses: &Witnesses, rng: &mut Rng) -> Self {
         let me = ReplicaId::new(node as u32);
         let cluster = genesis[0].cluster;
         let keys = Arc::new(SimulatedKeys { me });
@@ -353,8 +390,8 @@ impl Node {
         let config = Config::new(cluster, me, genesis.to_vec(), limits, keys, Arc::new(identify));
         let brains = liar.map_or(1, |(lie, _)| lie.brains());
         Self {
-            brains: (0..brains).map(|_| Brain::new(device_key(cluster, node), cluster, me)).collect(),
-            liar: liar.map(|(lie, from)| Liar::new(scenario, &config, lie, from, rng.fork())),
+            brains: (0..brains).map(|_| Brain::new(device(&genesis[node], node, liar.is_some()))).collect(),
+            liar: liar.map(|(lie, from)| Liar::new(scenario, &config, lie, from, witnesses, rng.fork())),
             config: config.with_mutant(scenario.mutant),
             skew: scenario.skew[node],
             latency: scenario.log_latency[node],

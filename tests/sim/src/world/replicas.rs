@@ -1,16 +1,13 @@
 //! Replicas as processes: they start, stop, write, and wait for their trusted logs.
 
-use super::{Event, LOOK_INTERVAL, Place, World};
+use super::{Event, LOOK_INTERVAL, Place, World, witnesses::Asking};
 use crate::{
     disk::{Contents, Disk},
     fault::{DiskFate, Fault, LogFate},
     machine::{Machine, Observation, Observer},
 };
-use quorate_counter::{Epoch, Head, Simulated, TrustedLog};
-use quorate_protocol::{
-    digest::Digest,
-    ids::{OrderedTime, ReplicaId},
-};
+use quorate_counter::{DeviceError, Epoch, EpochRecord, Head, Seen, Simulated, TrustedLog};
+use quorate_protocol::{digest::Digest, ids::OrderedTime};
 use quorate_smr::{
     Action, Core, FaultKind, History, Input, Record, Seq,
     message::{Claim, Message, OwnMessage, Statement},
@@ -23,13 +20,45 @@ pub(crate) enum Job {
     Renew(Epoch, u64),
 }
 
+/// Where an instance's statements go.
+pub(crate) enum Device {
+    /// To a trusted log; those of a liar's core to the one that it is made to believe in.
+    Trusted(Simulated),
+    /// To the witnesses.
+    Witnessed(Box<Asking>),
+}
+
+impl Device {
+    pub(super) fn record(&self) -> &EpochRecord {
+        match self {
+            Device::Trusted(log) => log.record(),
+            Device::Witnessed(log) => log.gather.record(),
+        }
+    }
+
+    pub(super) fn head(&self) -> Head {
+        match self {
+            Device::Trusted(log) => log.head(),
+            Device::Witnessed(log) => log.gather.head(),
+        }
+    }
+}
+
+/// A replica's disk and log as they once were.
+struct Photograph {
+    disk: Contents,
+    log: (Epoch, Head),
+    place: Option<quorate_counter::Place>,
+    memory: Vec<Option<Seen>>,
+}
+
 /// An instance of a replica: one, unless it is a twin.
 pub(crate) struct Brain {
     pub(super) core: Option<Core<Machine>>,
-    pub(super) device: Simulated,
+    pub(super) device: Device,
     pub(super) disk: Disk,
-    /// Disk and trusted log as they once were, by the fault that brings them back.
-    photographs: BTreeMap<usize, (Contents, Epoch, Head)>,
+    /// By the fault that brings them back.
+    photographs: BTreeMap<usize, Photograph>,
     life: u32,
     pub(super) now: OrderedTime,
     wakes_at: Option<u64>,
@@ -40,10 +69,10 @@ pub(crate) struct Brain {
 }
 
 impl Brain {
-    pub(super) fn new(key: [u8; 32], cluster: Digest, me: ReplicaId) -> Self {
+    pub(super) fn new(device: Device) -> Self {
         Self {
             core: None,
-            device: Simulated::new(key, cluster, me),
+            device,
             disk: Disk::default(),
             photographs: BTreeMap::new(),
             life: 0,
@@ -54,6 +83,16 @@ impl Brain {
             observer: Observer::default(),
             executed: None,
         }
+    }
+
+    /// As it is, but for the disks.
+    fn photograph(&self) -> Photograph {
+        let log = (self.device.record().epoch, self.device.head());
+        let place = match &self.device {
+            Device::Trusted(_) => None,
+            Device::Witnessed(log) => log.durable.clone(),
+        };
+        Photograph { disk: Contents::default(), log, place, memory: Vec::new() }
     }
 
     fn stop(&mut self) {
@@ -67,13 +106,42 @@ impl Brain {
     }
 }
 
+/// A trusted log does its work.
+fn work(log: &mut Simulated, job: &Job) -> Result<Input, DeviceError> {
+    match job {
+        Job::Attest(digests, _) => log.append(digests).map(Input::Attested),
+        Job::Renew(epoch, _) => {
+            log.renew(*epoch)?;
+            let empty = log.append(&[])?;
+            Ok(Input::Renewed(log.record().clone(), empty.certificate))
+        }
+    }
+}
+
+/// A witnessed log begins to ask; `None` when it has to wait for answers.
+fn ask(log: &mut Asking, job: &Job) -> Result<Option<Input>, DeviceError> {
+    let asked = match job {
+        Job::Attest(digests, _) => log.gather.ask(digests),
+        Job::Renew(epoch, _) => {
+            log.renewing = true;
+            log.gather.renew(*epoch)?;
+            log.gather.ask(&[])
+        }
+    };
+    match asked {
+        Ok(known) => Ok(known.map(Input::Attested)),
+        Err(DeviceError::Lost { .. }) => Ok(Some(Input::Lost)),
+        Err(cause) => Err(cause),
+    }
+}
+
 impl World<'_> {
-    fn place(&self, node: usize, brain: usize) -> Place {
+    pub(super) fn place(&self, node: usize, brain: usize) -> Place {
         Place { node, brain, life: self.nodes[node].brains[brain].life }
     }
 
     /// The instance, if it still lives that life.
-    fn living(&mut self, place: Place) -> Option<&mut Brain> {
+    pub(super) fn living(&mut self, place: Place) -> Option<&mut Brain> {
         let brain = &mut self.nodes[place.node].brains[place.brain];
         (brain.life == place.life && brain.core.is_some()).then_some(brain)
     }
@@ -82,7 +150,11 @@ impl World<'_> {
     pub(super) fn start(&mut self, node: usize, index: usize) {
         let now = self.clock(node, index);
         let config = self.nodes[node].config.clone();
+        self.witnesses.start(node);
         let brain = &mut self.nodes[node].brains[index];
+        if let Device::Witnessed(log) = &mut brain.device {
+            log.start(config.genesis[node].clone());
+        }
         let Contents { compaction, records } = brain.disk.contents();
         let device = (brain.device.record().clone(), brain.device.head());
         let machine = Machine::new(brain.observer.clone());
@@ -105,6 +177,7 @@ impl World<'_> {
     pub(super) fn stop(&mut self, node: usize) {
         let mut rng = self.rng.fork();
         self.nodes[node].down = true;
+        self.witnesses.stop(node);
         for brain in &mut self.nodes[node].brains {
             brain.stop();
             brain.disk.crash(&mut rng);
@@ -167,19 +240,16 @@ impl World<'_> {
     pub(super) fn device(&mut self, place: Place, job: Job) {
         let latency = self.log_latency(place.node);
         let Some(brain) = self.living(place) else { return };
-        let input = match job {
-            Job::Attest(digests, mark) => {
-                brain.disk.sync(mark);
-                Input::Attested(brain.device.append(&digests).expect("a flush is no longer than it may be"))
-            }
-            Job::Renew(epoch, mark) => {
-                brain.disk.sync(mark);
-                if let Err(cause) = brain.device.renew(epoch) {
-                    return self.oracle.violate("RENEW", || format!("replica {}: {cause}", place.node));
-                }
-                let empty = brain.device.append(&[]).expect("it appends nothing");
-                Input::Renewed(brain.device.record().clone(), empty.certificate)
-            }
+        let (Job::Attest(_, mark) | Job::Renew(_, mark)) = &job;
+        brain.disk.sync(*mark);
+        let done = match &mut brain.device {
+            Device::Trusted(log) => work(log, &job).map(Some),
+            Device::Witnessed(log) => ask(log, &job),
+        };
+        let input = match done {
+            Ok(Some(input)) => input,
+            Ok(None) => return self.ask_witnesses(place),
+            Err(cause) => return self.oracle.violate("RENEW", || format!("replica {}: {cause}", place.node)),
         };
         if let Input::Renewed(record, _) = &input {
             self.renew_pen(place.node, record.epoch);
@@ -190,11 +260,15 @@ impl World<'_> {
     pub(super) fn done(&mut self, place: Place, input: Input) {
         let Some(brain) = self.living(place) else { return };
         brain.busy = false;
+        if let Device::Witnessed(log) = &mut brain.device {
+            log.durable = Some(log.gather.place());
+            log.renewing = false;
+        }
         self.step(place.node, place.brain, input);
         self.next_job(place.node, place.brain);
     }
 
-    fn log_latency(&self, node: usize) -> u64 {
+    pub(super) fn log_latency(&self, node: usize) -> u64 {
         for index in &self.active {
             if let Fault::SlowLog { node: slow, latency, .. } = &self.scenario.faults[*index]
                 && *slow == node
@@ -207,9 +281,10 @@ impl World<'_> {
 
     pub(super) fn photograph(&mut self, fault: usize) {
         if let Fault::Crash { node, .. } = &self.scenario.faults[fault] {
+            let memory = self.witnesses.memory(*node);
             let brain = &mut self.nodes[*node].brains[0];
-            let picture = (brain.disk.durable().clone(), brain.device.record().epoch, brain.device.head());
-            brain.photographs.insert(fault, picture);
+            let disk = brain.disk.durable().clone();
+            brain.photographs.insert(fault, Photograph { disk, memory, ..brain.photograph() });
         }
     }
 
@@ -227,15 +302,24 @@ impl World<'_> {
         self.journal.line(self.tick, || format!("ends: {}", self.scenario.faults[fault]));
         let Fault::Crash { node, disk, log, .. } = &self.scenario.faults[fault] else { return };
         let brain = &mut self.nodes[*node].brains[0];
-        let (contents, epoch, head) = brain
-            .photographs
-            .remove(&fault)
-            .unwrap_or_else(|| (Contents::default(), brain.device.record().epoch, brain.device.head()));
+        let old = brain.photographs.remove(&fault).unwrap_or_else(|| brain.photograph());
+        // Where nothing is trusted, all that a replica remembers is on its disk.
+        let other_disk = match disk {
+            DiskFate::Kept => None,
+            DiskFate::Old(_) => Some((old.place, old.memory)),
+            DiskFate::Wiped => Some((None, Vec::new())),
+        };
+        if let Some((place, memory)) = other_disk {
+            self.witnesses.replace(*node, memory);
+            if let Device::Witnessed(log) = &mut brain.device {
+                log.durable = place;
+            }
+        }
         match disk {
             DiskFate::Kept => {}
             DiskFate::Old(_) => {
                 self.coverage.count("starts with an old disk");
-                brain.disk.replace(contents);
+                brain.disk.replace(old.disk);
             }
             DiskFate::Wiped => {
                 self.coverage.count("starts with an empty disk");
@@ -246,11 +330,16 @@ impl World<'_> {
             LogFate::Kept => {}
             LogFate::Reset => {
                 self.coverage.count("trusted logs reset");
-                brain.device.restart();
+                match &mut brain.device {
+                    Device::Trusted(log) => log.restart(),
+                    Device::Witnessed(log) => log.durable = None,
+                }
             }
             LogFate::RolledBack => {
                 self.coverage.count("trusted logs rolled back");
-                brain.device.rollback(epoch, head);
+                if let Device::Trusted(log) = &mut brain.device {
+                    log.rollback(old.log.0, old.log.1);
+                }
             }
         }
         // Another crash of the same replica may have ended, or not begun to end, meanwhile.
