@@ -248,6 +248,7 @@ mod tests {
         Cluster {
             name: "test".to_owned(),
             f: 0,
+            agreement: Default::default(),
             allow_liars: true,
             clients: vec![client.public()],
             replicas: vec![ReplicaMember {

@@ -31,8 +31,10 @@ use std::{
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-/// Job-tracker replicas of an embedded cluster.
-pub const JOBTRACKERS_DEFAULT: u32 = 3;
+pub use quorate_protocol::cluster::Agreement;
+
+/// Job-tracker replicas that may fail, unless said otherwise.
+const FAULTS_DEFAULT: usize = 1;
 /// How often a job's state is asked for.
 const POLL: Duration = Duration::from_millis(50);
 /// How long trackers may take to register.
@@ -41,7 +43,8 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How an embedded cluster is started.
 pub struct Builder {
     jobs: Arc<dyn JobSource>,
-    jobtrackers: u32,
+    agreement: Agreement,
+    jobtrackers: Option<u32>,
     trackers: u32,
     f: u32,
     slots: (u16, u16),
@@ -76,10 +79,17 @@ pub struct LocalCluster {
 }
 
 impl Builder {
-    /// So many job-tracker replicas: 2f + 1, of which f may fail. [`JOBTRACKERS_DEFAULT`] unless said otherwise.
+    /// How the job tracker's replicas agree. With trusted logs unless said otherwise.
+    #[must_use]
+    pub fn agreement(mut self, agreement: Agreement) -> Self {
+        self.agreement = agreement;
+        self
+    }
+    /// So many job-tracker replicas, of which f may fail: 2f + 1, or 3f + 1 without trusted logs. As many as one failure
+    /// takes unless said otherwise.
     #[must_use]
     pub fn jobtrackers(mut self, jobtrackers: u32) -> Self {
-        self.jobtrackers = jobtrackers;
+        self.jobtrackers = Some(jobtrackers);
         self
     }
     /// So many trackers, each in a failure domain of its own. 5 unless said otherwise.
@@ -116,14 +126,15 @@ impl Builder {
     /// Starts the cluster, and waits until all trackers have registered.
     ///
     /// # Errors
-    /// [`Exit::Usage`] when the number of job-tracker replicas is even. [`Exit::Machine`] when there is no room for its files
+    /// [`Exit::Usage`] when the number of job-tracker replicas makes no sense. [`Exit::Machine`] when there is no room for its files
     /// or no port for its sockets.
     pub async fn start(self) -> Result<LocalCluster, Failure> {
-        let f = replicas_f(self.jobtrackers)?;
+        let jobtrackers = self.jobtrackers.unwrap_or(jobtrackers_default(self.agreement));
+        let f = replicas_f(self.agreement, jobtrackers)?;
         let (folder, root) = self.folder()?;
         let key = new_key()?;
         let mut seats = Vec::new();
-        for number in 0..self.jobtrackers {
+        for number in 0..jobtrackers {
             seats.push((ReplicaId::new(number), new_key()?, listen().await?));
         }
         let mut keys = BTreeMap::new();
@@ -141,6 +152,7 @@ impl Builder {
         let cluster = Arc::new(Cluster {
             name: "embedded".to_owned(),
             f,
+            agreement: self.agreement,
             allow_liars: !self.liars.is_empty(),
             clients: vec![key.public()],
             replicas: seats.iter().map(replica).collect::<Result<_, Failure>>()?,
@@ -182,20 +194,32 @@ impl Builder {
     }
 }
 
+/// Job-tracker replicas of a cluster that agrees so, unless said otherwise.
+pub fn jobtrackers_default(agreement: Agreement) -> u32 {
+    agreement.replicas(FAULTS_DEFAULT) as u32
+}
+
 /// How many of so many job-tracker replicas may fail.
 ///
 /// # Errors
-/// A usage failure when the number is even or 0.
-pub fn replicas_f(jobtrackers: u32) -> Result<u32, Failure> {
-    if jobtrackers % 2 == 1 {
-        return Ok(jobtrackers / 2);
+/// A usage failure when there is a smaller number of which as many may, or none.
+pub fn replicas_f(agreement: Agreement, jobtrackers: u32) -> Result<u32, Failure> {
+    let f = agreement.faults(jobtrackers as usize);
+    let less = agreement.replicas(f);
+    if less == jobtrackers as usize {
+        return Ok(f as u32);
     }
-    let message = format!("{jobtrackers} job-tracker replicas: f of 2f + 1 may fail, so their number is odd");
-    let (less, more) = (jobtrackers.saturating_sub(1), jobtrackers.saturating_add(1));
-    Err(Failure::usage(message).hint(match less {
-        0 => format!("with {JOBTRACKERS_DEFAULT} replicas, one may fail or lie"),
-        less => format!("as many may fail of {less}, and one more of {more}"),
-    }))
+    let number = match agreement {
+        Agreement::Minbft => "their number is odd",
+        Agreement::Pbft => "their number is 1, 4, 7 and so on",
+    };
+    let message = format!("{jobtrackers} job-tracker replicas: f of {} may fail, so {number}", agreement.formula());
+    let more = agreement.replicas(f + 1);
+    let hint = match jobtrackers {
+        0 => format!("{less} is the least, and {more} are better"),
+        _ => format!("{less} are as good, and {more} are better"),
+    };
+    Err(Failure::usage(message).hint(hint))
 }
 
 fn new_key() -> Result<SecretKey, Failure> {
@@ -231,7 +255,8 @@ impl LocalCluster {
     pub(crate) fn builder_of(jobs: Arc<dyn JobSource>) -> Builder {
         Builder {
             jobs,
-            jobtrackers: JOBTRACKERS_DEFAULT,
+            agreement: Agreement::default(),
+            jobtrackers: None,
             trackers: 5,
             f: 1,
             slots: (2, 2),

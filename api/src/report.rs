@@ -293,6 +293,7 @@ mod tests {
         let cluster = Cluster {
             name: "test".to_owned(),
             f: 0,
+            agreement: Default::default(),
             allow_liars: true,
             clients: Vec::new(),
             replicas: Vec::new(),

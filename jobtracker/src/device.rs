@@ -1,11 +1,21 @@
-//! The replica's trusted log: in this process by default, or in a helper process under another user.
+//! The replica's trusted log: in this process by default, or in a helper process under another user; or no such log, where
+//! the replicas witness each other's (`witness`).
 
-use crate::keys::genesis;
+use crate::{
+    keys::genesis,
+    links::Words,
+    witness::{Assembly, Bench, Inlet},
+};
 use quorate_counter::{
     Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, OpenError, Software, TrustedLog,
     helper::Remote,
 };
-use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, sign::SecretKey};
+use quorate_protocol::{
+    cluster::{Agreement, Cluster},
+    digest::Digest,
+    ids::ReplicaId,
+    sign::SecretKey,
+};
 use quorate_smr::{
     Input, Record,
     message::{Flush, Statement},
@@ -45,20 +55,42 @@ pub enum LogError {
         /// The replica.
         replica: ReplicaId,
     },
+    /// What it must remember of what it and others said cannot be used.
+    #[error("what the replica remembers as a witness in {} cannot be used", .directory.display())]
+    Memory {
+        /// The replica's directory.
+        directory: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A helper process is named, and there is no trusted log for it to hold.
+    #[error("with agreement = \"pbft\" there is no trusted log, and none in a helper process")]
+    NoHelper,
     /// There is no thread for it.
     #[error("the operating system gives the trusted log no thread")]
     Thread(#[source] std::io::Error),
 }
 
-/// A trusted log that was opened.
+/// What makes the replica's log.
+enum Kind {
+    /// A trusted log.
+    Trusted {
+        log: Box<dyn TrustedLog>,
+        /// The file that it keeps its place in, when it is in this process: it does not take long then.
+        file: Option<PathBuf>,
+    },
+    /// All replicas.
+    Witnessed(Box<Assembly>),
+}
+
+/// A log that was opened.
 pub(crate) struct Device {
-    log: Box<dyn TrustedLog>,
+    log: Kind,
     /// What people call it.
     pub(crate) kind: &'static str,
     /// Where it stood when it was opened.
     pub(crate) place: (EpochRecord, Head),
-    /// The file that it keeps its place in, when it is in this process: it does not take long then.
-    file: Option<PathBuf>,
 }
 
 fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
@@ -84,6 +116,9 @@ impl Device {
         directory: &Path,
         helper: Option<&PathBuf>,
     ) -> Result<Self, LogError> {
+        if cluster.agreement == Agreement::Pbft {
+            return Self::witnessed(cluster, replica, key, directory, helper);
+        }
         let log: Box<dyn TrustedLog> = match helper {
             Some(socket) => Box::new(
                 Remote::connect(socket, HELPER_TIMEOUT)
@@ -100,6 +135,22 @@ impl Device {
         Self::check(log, cluster, replica, file)
     }
 
+    fn witnessed(
+        cluster: &Cluster,
+        replica: ReplicaId,
+        key: &SecretKey,
+        directory: &Path,
+        helper: Option<&PathBuf>,
+    ) -> Result<Self, LogError> {
+        if helper.is_some() {
+            return Err(LogError::NoHelper);
+        }
+        let memory = |source| LogError::Memory { directory: directory.to_owned(), source };
+        let assembly = Assembly::open(cluster, replica, key, directory).map_err(memory)?;
+        let place = assembly.stands();
+        Ok(Self { log: Kind::Witnessed(Box::new(assembly)), kind: "none: the replicas witness each other's", place })
+    }
+
     fn check(
         mut log: Box<dyn TrustedLog>,
         cluster: &Cluster,
@@ -113,7 +164,7 @@ impl Device {
         }
         let kind = if file.is_some() { "software" } else { "software, in a helper process" };
         let head = log.append(&[])?.head;
-        Ok(Self { log, kind, place: (record, head), file })
+        Ok(Self { log: Kind::Trusted { log, file }, kind, place: (record, head) })
     }
 
     /// Gives a log that a crash of the machine put back what it had attested before, as the replica's own records have
@@ -123,7 +174,16 @@ impl Device {
     /// Without this, a power cut at all replicas at once would leave none of them an epoch that counts.
     pub(crate) fn catch_up(&mut self, records: &[Record]) -> Result<(), LogError> {
         let record = self.place.0.clone();
-        for flush in records.iter().filter_map(|kept| own_flush(kept, &record)) {
+        let flushes = records.iter().filter_map(|kept| own_flush(kept, &record));
+        let log = match &mut self.log {
+            Kind::Trusted { log, .. } => log,
+            Kind::Witnessed(assembly) => {
+                flushes.for_each(|flush| assembly.catch_up(flush));
+                self.place = assembly.stands();
+                return Ok(());
+            }
+        };
+        for flush in flushes {
             let head = self.place.1;
             let Some(there) = head.position.0.checked_sub(flush.after.0) else { break };
             let missing = flush.statements.iter().skip(usize::try_from(there).unwrap_or(usize::MAX));
@@ -135,16 +195,25 @@ impl Device {
             if record.verify(caught_up, &flush.certificate).is_err() {
                 break;
             }
-            self.place.1 = self.log.append(&missing)?.head;
+            self.place.1 = log.append(&missing)?.head;
         }
         Ok(())
     }
 
+    /// Where other replicas' words as witnesses go, where they have any.
+    pub(crate) fn inlet(&self) -> Option<Inlet> {
+        match &self.log {
+            Kind::Trusted { .. } => None,
+            Kind::Witnessed(assembly) => Some(assembly.inlet()),
+        }
+    }
+
     /// Makes it ready for work. `tell` hears of what takes long, on another thread.
-    pub(crate) fn start(self, tell: Box<dyn FnMut(Completion) + Send>) -> Result<Clerk, LogError> {
-        Ok(match self.file {
-            Some(file) => Clerk::Here { log: self.log, file },
-            None => Clerk::Desk(Desk::start(self.log, tell).map_err(LogError::Thread)?),
+    pub(crate) fn start(self, words: Words, tell: Box<dyn FnMut(Completion) + Send>) -> Result<Clerk, LogError> {
+        Ok(match self.log {
+            Kind::Trusted { log, file: Some(file) } => Clerk::Here { log, file },
+            Kind::Trusted { log, file: None } => Clerk::Desk(Desk::start(log, tell).map_err(LogError::Thread)?),
+            Kind::Witnessed(assembly) => Clerk::Bench(assembly.start(words, tell).map_err(LogError::Thread)?),
         })
     }
 }
@@ -153,6 +222,7 @@ impl Device {
 pub(crate) enum Clerk {
     Here { log: Box<dyn TrustedLog>, file: PathBuf },
     Desk(Desk),
+    Bench(Bench),
 }
 
 impl Clerk {
@@ -161,6 +231,7 @@ impl Clerk {
         match self {
             Clerk::Here { log, .. } => Ok(Some(Input::Attested(log.append(&digests)?))),
             Clerk::Desk(desk) => desk.submit(digests).map(|()| None).map_err(refused),
+            Clerk::Bench(bench) => bench.desk().submit(digests).map(|()| None).map_err(refused),
         }
     }
 
@@ -173,19 +244,20 @@ impl Clerk {
                 Ok(Some(Input::Renewed(log.record().clone(), certificate)))
             }
             Clerk::Desk(desk) => desk.renew(epoch).map(|()| None).map_err(refused),
+            Clerk::Bench(bench) => bench.desk().renew(epoch).map(|()| None).map_err(refused),
         }
     }
 
     /// Brings the log's place onto the disk, before the records go by which it could catch up.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
-        match self {
-            Clerk::Here { file, .. } => {
-                let synced = File::open(file).and_then(|file| file.sync_data());
-                synced.map_err(|error| LogError::Device(DeviceError::Storage(error)))
-            }
+        let file = match self {
+            Clerk::Here { file, .. } => file.as_path(),
+            Clerk::Bench(bench) => bench.file(),
             // A helper sees to it itself.
-            Clerk::Desk(_) => Ok(()),
-        }
+            Clerk::Desk(_) => return Ok(()),
+        };
+        let synced = File::open(file).and_then(|file| file.sync_data());
+        synced.map_err(|error| LogError::Device(DeviceError::Storage(error)))
     }
 }
 
@@ -222,7 +294,7 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let device = open(&cluster(), &directory).expect("new");
         let (record, head) = device.place.clone();
-        let mut clerk = device.start(Box::new(|_| ())).expect("started");
+        let mut clerk = device.start(Words::default(), Box::new(|_| ())).expect("started");
         let digest = Digest::of(b"statement");
         let Ok(Some(Input::Attested(attestation))) = clerk.attest(vec![digest]) else { panic!("at once") };
         assert_eq!(attestation.head, record.extend(head, [digest]));
@@ -230,7 +302,8 @@ mod tests {
         drop(clerk);
         let device = open(&cluster(), &directory).expect("opens");
         assert_eq!(device.place, (record.clone(), attestation.head));
-        let Ok(Some(Input::Renewed(renewed, _))) = device.start(Box::new(|_| ())).expect("started").renew(Epoch(4))
+        let Ok(Some(Input::Renewed(renewed, _))) =
+            device.start(Words::default(), Box::new(|_| ())).expect("started").renew(Epoch(4))
         else {
             panic!("at once")
         };
@@ -243,7 +316,7 @@ mod tests {
         let device = open(&cluster(), &directory).expect("new");
         let (record, genesis) = device.place.clone();
         let old = std::fs::read(directory.path().join(FILE_NAME)).expect("read");
-        let mut clerk = device.start(Box::new(|_| ())).expect("started");
+        let mut clerk = device.start(Words::default(), Box::new(|_| ())).expect("started");
         let mut flushes = Vec::new();
         for number in 0..4u64 {
             let history = History { seq: Seq(number), digest: Digest::of(b"history") };

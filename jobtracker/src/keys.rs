@@ -3,7 +3,7 @@
 use crate::door::Door;
 use quorate_counter::{Epoch, EpochRecord, LogKey};
 use quorate_protocol::{
-    cluster::Cluster,
+    cluster::{Agreement, Cluster, ReplicaMember},
     ids::ReplicaId,
     sign::{PublicKey, SecretKey, Signed, Statement},
 };
@@ -51,12 +51,13 @@ impl Keys for Keyring {
 /// The first epoch of each replica's trusted log.
 pub(crate) fn genesis(cluster: &Cluster) -> Vec<EpochRecord> {
     let id = cluster.id();
-    let record = |member: &quorate_protocol::cluster::ReplicaMember| EpochRecord {
-        cluster: id,
-        replica: member.id,
-        epoch: Epoch(0),
-        key: LogKey::Software(member.log.unwrap_or(member.key)),
+    let witnesses: Vec<_> = cluster.replicas.iter().map(|member| member.key).collect();
+    let key = |member: &ReplicaMember| match cluster.agreement {
+        Agreement::Minbft => LogKey::Software(member.log.unwrap_or(member.key)),
+        Agreement::Pbft => LogKey::Witnessed(witnesses.clone()),
     };
+    let record =
+        |member: &ReplicaMember| EpochRecord { cluster: id, replica: member.id, epoch: Epoch(0), key: key(member) };
     cluster.replicas.iter().map(record).collect()
 }
 

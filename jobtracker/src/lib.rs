@@ -1,7 +1,7 @@
 //! The job tracker's shell: what surrounds the pure state machines with sockets, a disk and a clock.
 //!
 //! * [`client`]: how every process speaks to the replicas. It believes what f + 1 of them say, and nothing else.
-//! * [`Replica`]: one running replica of 2f + 1. A request passes the door (is the sender of this cluster, and did it
+//! * [`Replica`]: one running replica of 2f + 1, or of 3f + 1 that trust no device. A request passes the door (is the sender of this cluster, and did it
 //!   sign this?), is agreed on and ordered by `quorate-smr`, and is then executed by the state machine that all replicas
 //!   share: the scheduler of `quorate-schedule`. Only then is it answered.
 //!
@@ -12,6 +12,7 @@
 //! | `order`, `node` | the interface to the order, and the thread that owns the agreement behind it |
 //! | `store`, `device` | what is kept on the disk, and the trusted log |
 //! | `helper` | the trusted log in a process of its own |
+//! | `witness`, `slots` | what is in its place where no device is trusted, and where that remembers |
 //! | `application`, `histories` | the executed state, and the histories that led to it |
 //! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
 //! | `liars` | replicas that lie, for tests and demonstrations |
@@ -34,8 +35,10 @@ mod reception;
 mod replica;
 mod report;
 mod service;
+mod slots;
 mod store;
 mod topic;
+mod witness;
 
 #[cfg(test)]
 mod testing;

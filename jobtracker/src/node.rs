@@ -144,7 +144,8 @@ impl Node {
         let log = report::Log { kind, head: place.1 };
         let tell = inbox.sender();
         // After the thread has ended nobody needs to know.
-        let clerk = device.start(Box::new(move |completion| drop(tell.send(Event::Device(completion)))))?;
+        let clerk =
+            device.start(outbox.words(), Box::new(move |completion| drop(tell.send(Event::Device(completion)))))?;
         let mut actions = Vec::new();
         let core = if kept.base.is_none() && kept.records.is_empty() {
             Core::new(config, now, state.clone(), place, &mut actions)

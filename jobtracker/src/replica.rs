@@ -119,7 +119,7 @@ impl Replica {
         let config = configuration(&cluster, replica, &key, Arc::clone(&door));
         let (inbox, verifier) = (Inbox::new(), Verifier::new(&config));
         let identity = Arc::new(Identity::new(Arc::clone(&cluster), replica, key.clone()));
-        let links = Arc::new(Incoming::new(Arc::clone(&identity), verifier, inbox.sender()));
+        let links = Arc::new(Incoming::new(Arc::clone(&identity), verifier, inbox.sender(), device.inlet()));
         let (stopping, stop) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let outbox = Outbox::start(&identity, lie.clone(), &stop, &mut tasks);

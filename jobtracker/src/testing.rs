@@ -53,6 +53,7 @@ pub(crate) fn cluster_of(addresses: &[String]) -> Cluster {
     Cluster {
         name: "test".to_owned(),
         f: addresses.len() as u32 / 2,
+        agreement: Default::default(),
         allow_liars: false,
         clients: vec![key(Who::Client).public()],
         replicas: (0..).zip(addresses).map(replica).collect(),

@@ -7,7 +7,7 @@ use quorate_dfs::Upload;
 use quorate_jobtracker::{ReplicaLiar, client::Client};
 use quorate_liars::Kind;
 use quorate_protocol::{
-    cluster::{Cluster, ReplicaMember, TrackerMember},
+    cluster::{Agreement, Cluster, ReplicaMember, TrackerMember},
     file::Path as ClusterPath,
     ids::{Domain, JobId, ReplicaId, TrackerId},
     query::JobView,
@@ -40,7 +40,9 @@ pub struct Programs {
 pub struct Setup {
     /// The programs under test.
     pub programs: Programs,
-    /// Job-tracker replicas, 2f + 1.
+    /// How the job tracker's replicas agree.
+    pub agreement: Agreement,
+    /// Job-tracker replicas: 2f + 1, or 3f + 1 without trusted logs.
     pub replicas: u32,
     /// Task trackers.
     pub trackers: u32,
@@ -61,6 +63,7 @@ impl Setup {
     pub fn new(programs: Programs, trackers: u32) -> Self {
         Self {
             programs,
+            agreement: Agreement::Minbft,
             replicas: 3,
             trackers,
             liars: Vec::new(),
@@ -69,6 +72,11 @@ impl Setup {
             helpers: Vec::new(),
             helpers_user: None,
         }
+    }
+
+    /// Honest trackers and four honest replicas without trusted logs.
+    pub fn without_trusted_logs(programs: Programs, trackers: u32) -> Self {
+        Self { agreement: Agreement::Pbft, replicas: 4, ..Self::new(programs, trackers) }
     }
 }
 
@@ -367,7 +375,8 @@ fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
     };
     let cluster = Cluster {
         name: "test".to_owned(),
-        f: setup.replicas / 2,
+        f: setup.agreement.faults(setup.replicas as usize) as u32,
+        agreement: setup.agreement,
         allow_liars: !setup.liars.is_empty() || !setup.lying_replicas.is_empty(),
         clients: vec![client.public()],
         replicas: (0..).map(ReplicaId::new).zip(&sockets).map(replica).collect(),

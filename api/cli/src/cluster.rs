@@ -12,13 +12,13 @@ use quorate::{
     connection::{self, Connection},
     exit::{Exit, Failure},
     liar_kinds,
-    local::{JOBTRACKERS_DEFAULT, replicas_f},
+    local::{jobtrackers_default, replicas_f},
     parse_liars,
 };
 use quorate_jobtracker::{ReplicaLiar, UnknownReplicaLiar};
 use quorate_liars::Kind;
 use quorate_protocol::{
-    cluster::{Cluster, ReplicaMember, TrackerMember},
+    cluster::{Agreement, Cluster, ReplicaMember, TrackerMember},
     ids::{Domain, ReplicaId, TrackerId},
     sign::SecretKey,
 };
@@ -45,9 +45,12 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Up {
-    /// Job-tracker replicas, 2f+1 of them: f may fail or lie.
-    #[arg(long, value_name = "N", default_value_t = JOBTRACKERS_DEFAULT)]
-    jobtrackers: u32,
+    /// How the job-tracker replicas agree: minbft, with a trusted log in each, or pbft, where nothing is trusted.
+    #[arg(long, value_name = "HOW", default_value_t)]
+    agreement: Agreement,
+    /// Job-tracker replicas, of which f may fail or lie: 2f+1 with minbft, 3f+1 with pbft [default: 3 or 4]
+    #[arg(long, value_name = "N")]
+    jobtrackers: Option<u32>,
     /// Task trackers, each in a failure domain of its own.
     #[arg(long, value_name = "N", default_value_t = 5)]
     trackers: u32,
@@ -63,6 +66,12 @@ pub(crate) struct Up {
     /// Map and reduce attempts at once on each tracker [default: the machine's cores shared among the trackers]
     #[arg(long, value_name = "N")]
     slots: Option<u16>,
+}
+
+impl Up {
+    fn jobtrackers(&self) -> u32 {
+        self.jobtrackers.unwrap_or(jobtrackers_default(self.agreement))
+    }
 }
 
 fn liar_help() -> String {
@@ -95,7 +104,7 @@ impl Liars {
         let trackers: Vec<String> = trackers.into_iter().cloned().collect();
         let mut liars = Self { trackers: parse_liars(&trackers, options.trackers)?, replicas: Vec::new() };
         for text in replicas {
-            let (replica, kind) = parse_replica_liar(text, options.jobtrackers)?;
+            let (replica, kind) = parse_replica_liar(text, options.jobtrackers())?;
             if liars.replicas.iter().any(|(other, _)| *other == replica) {
                 return Err(Failure::usage(format!("--liar names {replica} twice, and a replica tells one lie")));
             }
@@ -144,7 +153,7 @@ async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
         ))
         .hint("use more --trackers or a smaller --f"));
     }
-    let replicas_f = replicas_f(options.jobtrackers)?;
+    let replicas_f = replicas_f(options.agreement, options.jobtrackers())?;
     let liars = Liars::parse(&options)?;
     liars.warn(&options, replicas_f);
     let place = Place::choose(options.dir.as_deref(), folder)?;
@@ -194,18 +203,20 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
             };
             let cluster: Cluster = toml::from_str(&text).map_err(unreadable)?;
             if cluster.trackers.len() != options.trackers as usize
-                || cluster.replicas.len() != options.jobtrackers as usize
+                || cluster.replicas.len() != options.jobtrackers() as usize
+                || cluster.agreement != options.agreement
             {
                 let (trackers, replicas) = (cluster.trackers.len(), cluster.replicas.len());
-                return Err(malformed(format!("the cluster there has {trackers} trackers and {replicas} replicas"))
-                    .hint("give the same --trackers and --jobtrackers, or another --dir"));
+                let there = format!("{trackers} trackers and {replicas} replicas that agree by {}", cluster.agreement);
+                return Err(malformed(format!("the cluster there has {there}"))
+                    .hint("give the same --trackers, --jobtrackers and --agreement, or another --dir"));
             }
             (cluster, read_key(&place.key("client"))?)
         }
         None => new_cluster(place, options)?,
     };
     cluster.allow_liars = liars;
-    for (replica, port) in cluster.replicas.iter_mut().zip(free_ports(options.jobtrackers)?) {
+    for (replica, port) in cluster.replicas.iter_mut().zip(free_ports(options.jobtrackers())?) {
         replica.address = format!("127.0.0.1:{port}");
     }
     let text = toml::to_string(&cluster).map_err(|error| Failure::new(Exit::Machine, error.to_string()))?;
@@ -216,7 +227,7 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
 fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Failure> {
     let client = new_key(&place.key("client"))?;
     let mut replicas = Vec::new();
-    for id in (0..options.jobtrackers).map(ReplicaId::new) {
+    for id in (0..options.jobtrackers()).map(ReplicaId::new) {
         let key = new_key(&place.key(&id.to_string()))?.public();
         replicas.push(ReplicaMember { id, address: String::new(), key, log: None });
     }
@@ -227,7 +238,8 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
     }
     let cluster = Cluster {
         name: "local".to_owned(),
-        f: replicas_f(options.jobtrackers)?,
+        f: replicas_f(options.agreement, options.jobtrackers())?,
+        agreement: options.agreement,
         allow_liars: false,
         clients: vec![client.public()],
         replicas,

@@ -12,7 +12,8 @@ type Views = [(ReplicaId, Result<ReplicaView, ClientError>)];
 pub(crate) async fn show(connection: &Connection) -> Result<(), Failure> {
     let client = &connection.client;
     let views = client.replicas().await;
-    print(&replicas(&views, connection.cluster.f))?;
+    print(&format!("{}\n", connection.cluster.assumption()))?;
+    print(&replicas(&views, connection.cluster.quorum()))?;
     for line in faults(&views, &client.audit().await) {
         print(&format!("{line}\n"))?;
     }
@@ -27,26 +28,23 @@ pub(crate) async fn show(connection: &Connection) -> Result<(), Failure> {
 }
 
 /// The table of replicas. Each line is that replica's word alone.
-fn replicas(views: &Views, f: u32) -> String {
+fn replicas(views: &Views, quorum: usize) -> String {
     let heading = ["REPLICA", "VIEW", "PRIMARY", "EXECUTED", "LAG", "CHECKPOINT", "TRUSTED LOG", "VOTING", "PENDING"];
     let newest = views.iter().filter_map(|(_, view)| view.as_ref().ok()).map(|view| view.executed.ordered).max();
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    let mut voting = 0;
+    let mut voting = 0usize;
     for (replica, view) in views {
         match view {
             Ok(view) => {
-                voting += u32::from(view.voting);
+                voting += usize::from(view.voting);
                 rows.push(row(view, newest.unwrap_or_default()));
             }
             Err(error) => rows.push(vec![replica.to_string(), silence(error).to_owned()]),
         }
     }
     let mut text = report::table(&rows);
-    if voting <= f {
-        text.push_str(&format!(
-            "{voting} of them can vote, and it takes {}: nothing is ordered\n",
-            f.saturating_add(1)
-        ));
+    if voting < quorum {
+        text.push_str(&format!("{voting} of them can vote, and it takes {quorum}: nothing is ordered\n"));
     }
     text
 }
@@ -131,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_lag_and_liars_and_says_when_nothing_is_ordered() {
-        let table = replicas(&two_of_three(), 1);
+        let table = replicas(&two_of_three(), 2);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].contains("@1100") && lines[1].contains("software, epoch 1, position 77"), "{table}");
         assert!(lines[2].contains("4 (to 5)") && lines[2].contains("  10  "), "{table}");

@@ -58,6 +58,7 @@ pub(crate) fn cluster(trackers: u32) -> Cluster {
     Cluster {
         name: "test".to_owned(),
         f: 0,
+        agreement: Default::default(),
         allow_liars: true,
         clients: vec![client_key().public()],
         replicas: vec![ReplicaMember { id: ReplicaId::new(0), address: String::new(), key: replica, log: None }],

@@ -99,6 +99,16 @@ impl Gather {
         (0..witnesses as u32).map(ReplicaId::new).filter(|by| !signed(by)).collect()
     }
 
+    /// Goes on to what was certified before, by the certificate. Says whether it does; otherwise nothing changes.
+    pub fn catch_up(&mut self, digests: impl IntoIterator<Item = Digest>, certificate: &Certificate) -> bool {
+        let head = self.record.extend(self.head, digests);
+        let further = head.position > self.head.position && self.record.verify(head, certificate).is_ok();
+        if further {
+            (self.head, self.certificate) = (head, Some(certificate.clone()));
+        }
+        further
+    }
+
     /// Asks for the head after some more digests. Gives the attestation when it is there already: of the last head,
     /// when there are no digests.
     ///

@@ -44,7 +44,7 @@ pub use chain::{
 pub use desk::{Completion, DESK_QUEUE_MAX, Desk, DeskError};
 pub use device::{APPEND_DIGESTS_MAX, Attestation, DeviceError, TrustedLog};
 pub use gather::{Gather, Heard, Place};
-pub use share::{Share, WITNESSES_MAX, WitnessKey};
+pub use share::{Share, WitnessKey};
 #[cfg(feature = "simulated")]
 pub use simulated::Simulated;
 pub use software::Software;

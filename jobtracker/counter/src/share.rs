@@ -6,14 +6,13 @@
 use crate::chain::{Attested, Certificate, EpochRecord, Head, LogKey};
 use quorate_protocol::{
     canonical,
+    cluster::WITNESSES_MAX,
     ids::ReplicaId,
     sign::{PublicKey, SecretKey, Signed, Statement},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Replicas of a cluster whose logs are witnessed: the signatures of 2f + 1 of them are the longest certificate.
-pub const WITNESSES_MAX: usize = 16;
 const SET_BYTES: usize = 2;
 const SHARE_BYTES: usize = 64;
 

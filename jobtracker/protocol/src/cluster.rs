@@ -7,7 +7,76 @@ use crate::{
     sign::PublicKey,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+/// The most replicas that witness each other's logs: the certificates of larger clusters would be too long.
+pub const WITNESSES_MAX: usize = 16;
+
+/// How the replicas agree: what keeps a replica from saying two things, and thereby how many of them f liars need against
+/// them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Agreement {
+    /// A trusted log in each replica, as in MinBFT: 2f + 1 replicas.
+    #[default]
+    Minbft,
+    /// The replicas witness each other's logs, and nothing is trusted, as in PBFT: 3f + 1 replicas.
+    Pbft,
+}
+
+impl Agreement {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Minbft, Self::Pbft];
+
+    /// Its name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minbft => "minbft",
+            Self::Pbft => "pbft",
+        }
+    }
+    /// How many of so many replicas may lie.
+    pub const fn faults(self, replicas: usize) -> usize {
+        let others = replicas.saturating_sub(1);
+        match self {
+            Self::Minbft => others / 2,
+            Self::Pbft => others / 3,
+        }
+    }
+    /// How many replicas bear so many liars.
+    pub const fn replicas(self, faults: usize) -> usize {
+        match self {
+            Self::Minbft => faults.saturating_mul(2).saturating_add(1),
+            Self::Pbft => faults.saturating_mul(3).saturating_add(1),
+        }
+    }
+    /// That number as a formula, for messages.
+    pub const fn formula(self) -> &'static str {
+        match self {
+            Self::Minbft => "2f + 1",
+            Self::Pbft => "3f + 1",
+        }
+    }
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no agreement's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no agreement {0:?}; there are minbft and pbft")]
+pub struct UnknownAgreement(String);
+
+impl FromStr for Agreement {
+    type Err = UnknownAgreement;
+    fn from_str(name: &str) -> Result<Self, UnknownAgreement> {
+        let known = Self::ALL.into_iter().find(|agreement| agreement.name() == name);
+        known.ok_or_else(|| UnknownAgreement(name.to_owned()))
+    }
+}
 
 /// A job-tracker replica.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -44,6 +113,9 @@ pub struct Cluster {
     pub name: String,
     /// `cluster.f`: how many replicas may lie.
     pub f: u32,
+    /// How the replicas agree.
+    #[serde(default)]
+    pub agreement: Agreement,
     /// Whether lying trackers may be started, for tests and demonstrations. Off unless said otherwise.
     #[serde(default)]
     pub allow_liars: bool,
@@ -62,7 +134,8 @@ impl Cluster {
     /// that a replica may move.
     pub fn id(&self) -> Digest {
         let replicas: Vec<_> = self.replicas.iter().map(|r| (r.id, r.key, r.log)).collect();
-        canonical::digest(&("quorate cluster", &self.name, self.f, &self.clients, replicas, &self.trackers))
+        let (name, agreement) = (&self.name, self.agreement);
+        canonical::digest(&("quorate cluster", name, self.f, agreement, &self.clients, replicas, &self.trackers))
     }
     /// A tracker of the configuration.
     pub fn tracker(&self, id: TrackerId) -> Option<&TrackerMember> {
@@ -95,14 +168,111 @@ impl Cluster {
         if keys.iter().collect::<BTreeSet<_>>().len() != keys.len() {
             return Err("two members have the same key".to_owned());
         }
-        if self.replicas.len() as u64 != 2 * u64::from(self.f) + 1 {
+        let needed = self.agreement.replicas(self.f as usize);
+        if self.replicas.len() != needed {
             return Err(format!(
-                "f = {} needs {} replicas, and {} are configured",
+                "f = {} needs {needed} replicas with agreement = \"{}\", {} of them, and {} are configured",
                 self.f,
-                2 * u64::from(self.f) + 1,
+                self.agreement,
+                self.agreement.formula(),
                 self.replicas.len()
             ));
         }
+        match self.agreement {
+            Agreement::Minbft => Ok(()),
+            Agreement::Pbft => self.check_witnesses(),
+        }
+    }
+
+    fn check_witnesses(&self) -> Result<(), String> {
+        if self.replicas.len() > WITNESSES_MAX {
+            return Err(format!("agreement = \"pbft\" works with at most {WITNESSES_MAX} replicas"));
+        }
+        if let Some(replica) = self.replicas.iter().find(|replica| replica.log.is_some()) {
+            return Err(format!("agreement = \"pbft\" has no trusted logs, and {} is given a key of one", replica.id));
+        }
         Ok(())
+    }
+
+    /// How many replicas must vote for anything to be ordered.
+    pub fn quorum(&self) -> usize {
+        self.replicas.len().saturating_sub(self.f as usize)
+    }
+
+    /// What the cluster's safety rests on, in one sentence.
+    pub fn assumption(&self) -> String {
+        let (agreement, replicas, f) = (self.agreement, self.replicas.len(), self.f);
+        let many = if replicas == 1 { "1 replica".to_owned() } else { format!("{replicas} replicas") };
+        let liars = match f {
+            0 => "none of them lies".to_owned(),
+            1 => "at most 1 of them lies".to_owned(),
+            _ => format!("at most {f} of them lie"),
+        };
+        let trust = match agreement {
+            Agreement::Minbft => " and no trusted log is broken",
+            Agreement::Pbft => "; no trusted component",
+        };
+        format!("agreement: {agreement}, {many}: safe while {liars}{trust}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sign::SecretKey;
+
+    fn cluster(agreement: Agreement, f: u32, replicas: u32) -> Cluster {
+        let key = |number: u32| SecretKey::from_seed([number as u8 + 1; 32]).public();
+        let replica = |number| ReplicaMember {
+            id: ReplicaId::new(number),
+            address: "a:1".to_owned(),
+            key: key(number),
+            log: None,
+        };
+        let domain = Domain("d0".to_owned());
+        Cluster {
+            name: "test".to_owned(),
+            f,
+            agreement,
+            allow_liars: false,
+            clients: Vec::new(),
+            replicas: (0..replicas).map(replica).collect(),
+            trackers: vec![TrackerMember { id: TrackerId::new(0), domain, key: key(100) }],
+        }
+    }
+
+    #[test]
+    fn each_agreement_wants_its_number_of_replicas() {
+        for (agreement, f, replicas) in [(Agreement::Minbft, 1, 3), (Agreement::Pbft, 1, 4), (Agreement::Pbft, 5, 16)] {
+            assert_eq!(cluster(agreement, f, replicas).check(), Ok(()));
+            assert_eq!(agreement.faults(replicas as usize), f as usize);
+        }
+        for (agreement, f, replicas) in [(Agreement::Minbft, 1, 4), (Agreement::Pbft, 1, 3), (Agreement::Pbft, 6, 19)] {
+            let refused = cluster(agreement, f, replicas).check().expect_err("another number");
+            assert!(refused.contains(agreement.name()), "{refused}");
+        }
+        let needs = cluster(Agreement::Pbft, 1, 3).check().expect_err("another number");
+        assert_eq!(needs, "f = 1 needs 4 replicas with agreement = \"pbft\", 3f + 1 of them, and 3 are configured");
+    }
+
+    #[test]
+    fn replicas_that_witness_each_other_have_no_keys_of_trusted_logs() {
+        let mut with_log = cluster(Agreement::Pbft, 1, 4);
+        with_log.replicas[2].log = Some(SecretKey::from_seed([200; 32]).public());
+        assert!(with_log.check().is_err_and(|why| why.contains("replica-2")));
+    }
+
+    #[test]
+    fn the_agreement_is_a_part_of_the_clusters_identity() {
+        assert_ne!(cluster(Agreement::Minbft, 0, 1).id(), cluster(Agreement::Pbft, 0, 1).id());
+    }
+
+    #[test]
+    fn what_safety_rests_on_is_said_in_one_sentence() {
+        let said = |agreement, f, replicas| cluster(agreement, f, replicas).assumption();
+        let minbft = "agreement: minbft, 3 replicas: safe while at most 1 of them lies and no trusted log is broken";
+        assert_eq!(said(Agreement::Minbft, 1, 3), minbft);
+        let pbft = "agreement: pbft, 7 replicas: safe while at most 2 of them lie; no trusted component";
+        assert_eq!(said(Agreement::Pbft, 2, 7), pbft);
     }
 }

@@ -170,6 +170,7 @@ mod tests {
         Cluster {
             name: "test".to_owned(),
             f: 1,
+            agreement: Default::default(),
             allow_liars: false,
             clients: Vec::new(),
             replicas: (0..3).map(replica).collect(),

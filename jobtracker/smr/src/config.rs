@@ -1,9 +1,13 @@
 //! What a core is told when it starts, and the bounds of everything it keeps.
 
 use crate::{message::Signature, types::RequestId};
-use quorate_counter::{EpochRecord, LogKey, WITNESSES_MAX};
-use quorate_protocol::{digest::Digest, ids::ReplicaId};
-use std::{fmt, str::FromStr, sync::Arc};
+use quorate_counter::{EpochRecord, LogKey};
+use quorate_protocol::{
+    cluster::{Agreement, WITNESSES_MAX},
+    digest::Digest,
+    ids::ReplicaId,
+};
+use std::sync::Arc;
 
 /// Bytes of a page of state.
 pub const PAGE_BYTES: usize = 64 << 10;
@@ -76,64 +80,6 @@ impl Default for Limits {
     }
 }
 
-/// What keeps a replica from saying two things, and thereby how many replicas f liars need against them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// A trusted log in each replica: 2f + 1 replicas.
-    TrustedLog,
-    /// The replicas witness each other's logs, and nothing is trusted: 3f + 1 replicas.
-    Witnessed,
-}
-
-impl Mode {
-    fn of(key: &LogKey) -> Self {
-        if key.witnesses().is_some() { Mode::Witnessed } else { Mode::TrustedLog }
-    }
-
-    /// Its name in configurations.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::TrustedLog => "minbft",
-            Mode::Witnessed => "pbft",
-        }
-    }
-
-    /// How many of so many replicas may lie.
-    pub fn faults(self, replicas: usize) -> usize {
-        match self {
-            Mode::TrustedLog => replicas.saturating_sub(1) / 2,
-            Mode::Witnessed => replicas.saturating_sub(1) / 3,
-        }
-    }
-
-    /// How many replicas bear so many liars.
-    pub fn replicas(self, faults: usize) -> usize {
-        match self {
-            Mode::TrustedLog => 2 * faults + 1,
-            Mode::Witnessed => 3 * faults + 1,
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that is no mode's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no agreement {0:?}; there are minbft and pbft")]
-pub struct UnknownMode(String);
-
-impl FromStr for Mode {
-    type Err = UnknownMode;
-    fn from_str(name: &str) -> Result<Self, UnknownMode> {
-        let modes = [Mode::TrustedLog, Mode::Witnessed];
-        modes.into_iter().find(|mode| mode.name() == name).ok_or_else(|| UnknownMode(name.to_owned()))
-    }
-}
-
 /// What a core is told when it starts.
 #[derive(Clone)]
 pub struct Config {
@@ -141,7 +87,7 @@ pub struct Config {
     pub cluster: Digest,
     /// Which replica it is. Replicas are numbered from 0.
     pub me: ReplicaId,
-    /// The first epoch of each replica's trusted log, in the order of replicas. Their kind is the cluster's [`Mode`].
+    /// The first epoch of each replica's trusted log, in the order of replicas. Their kind is the cluster's [`Agreement`].
     pub genesis: Vec<EpochRecord>,
     /// The bounds.
     pub limits: Limits,
@@ -187,13 +133,13 @@ impl Config {
     pub fn replicas(&self) -> usize {
         self.genesis.len()
     }
-    /// What keeps them from saying two things.
-    pub fn mode(&self) -> Mode {
-        self.genesis.first().map_or(Mode::TrustedLog, |record| Mode::of(&record.key))
+    /// What keeps them from saying two things. It follows from what their logs are checked with.
+    pub fn agreement(&self) -> Agreement {
+        self.genesis.first().map_or(Agreement::Minbft, |record| agreement(&record.key))
     }
     /// How many of them may lie: f.
     pub fn faults(&self) -> usize {
-        self.mode().faults(self.replicas())
+        self.agreement().faults(self.replicas())
     }
     /// How many make a quorum, n - f: what f silent ones cannot prevent. Any two quorums share a replica whose log shows
     /// to the second what it said to the first.
@@ -206,16 +152,16 @@ impl Config {
     }
     /// Why no cluster can be like this.
     pub(crate) fn senseless(&self) -> Option<&'static str> {
-        let mode = self.mode();
-        let alike = |record: &EpochRecord| Mode::of(&record.key) == mode;
+        let kind = self.agreement();
+        let alike = |record: &EpochRecord| agreement(&record.key) == kind;
         let same = |record: &EpochRecord| Some(&record.key) == self.genesis.first().map(|first| &first.key);
-        if self.replicas() != mode.replicas(self.faults()) {
+        if self.replicas() != kind.replicas(self.faults()) {
             return Some("a cluster has 2f + 1 replicas with trusted logs, or 3f + 1 that witness each other");
         }
         if !self.genesis.iter().all(alike) {
             return Some("trusted logs and witnessed ones do not mix");
         }
-        if mode == Mode::Witnessed && !(self.genesis.iter().all(same) && self.replicas() <= WITNESSES_MAX) {
+        if kind == Agreement::Pbft && !(self.genesis.iter().all(same) && self.replicas() <= WITNESSES_MAX) {
             return Some("all logs have the same witnesses, and not too many");
         }
         None
@@ -230,6 +176,10 @@ impl Config {
     pub(crate) fn mutated(&self, _: Mutant) -> bool {
         false
     }
+}
+
+fn agreement(key: &LogKey) -> Agreement {
+    if key.witnesses().is_some() { Agreement::Pbft } else { Agreement::Minbft }
 }
 
 /// The known bugs of such protocols. Without the feature `mutants` none can be brought back.
@@ -298,11 +248,11 @@ mod tests {
         let numbers = |config: &Config| (config.faults(), config.quorum(), config.vouching());
         for (replicas, expected) in [(1, (0, 1, 1)), (3, (1, 2, 2)), (5, (2, 3, 3)), (7, (3, 4, 4))] {
             let logs = config((0..replicas).map(|number| LogKey::Software(key(number))));
-            assert_eq!((logs.mode(), numbers(&logs), logs.senseless()), (Mode::TrustedLog, expected, None));
+            assert_eq!((logs.agreement(), numbers(&logs), logs.senseless()), (Agreement::Minbft, expected, None));
         }
         for (replicas, expected) in [(1, (0, 1, 1)), (4, (1, 3, 2)), (7, (2, 5, 3)), (16, (5, 11, 6))] {
             let logs = config((0..replicas).map(|_| witnesses(replicas)));
-            assert_eq!((logs.mode(), numbers(&logs), logs.senseless()), (Mode::Witnessed, expected, None));
+            assert_eq!((logs.agreement(), numbers(&logs), logs.senseless()), (Agreement::Pbft, expected, None));
         }
     }
 

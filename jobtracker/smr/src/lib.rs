@@ -13,7 +13,7 @@
 //!
 //! With a trusted device in each replica n = 2f + 1 of them bear f liars. Without any, the replicas witness each other's logs
 //! (`quorate_counter::Witness`): a head of a log counts when 2f + 1 of n = 3f + 1 have signed it, and two heads that
-//! count lie on one chain. The core cannot tell the one log from the other, so all rules are the same. [`Mode`] follows from
+//! count lie on one chain. The core cannot tell the one log from the other, so all rules are the same. [`Config::agreement`] follows from
 //! what the logs are checked with. Two numbers are meant by it below:
 //!
 //! * A *quorum* is n - f replicas, f + 1 or 2f + 1: no more can be waited for, and any two quorums share a replica. Votes,
@@ -88,7 +88,7 @@ mod stream;
 mod table;
 
 pub use action::{Action, Compaction, Fault, FaultKind, Fork, Input, Outcome, Record};
-pub use config::{Config, Identify, Keys, Limits, Mode, Mutant, PAGE_BYTES, UnknownMode};
+pub use config::{Config, Identify, Keys, Limits, Mutant, PAGE_BYTES};
 pub use core::{Core, PeerReport, Report, RestoreError};
 pub use machine::{StateMachine, Unreadable};
 pub use types::{ClientId, History, Payload, RequestId, Seq, View};

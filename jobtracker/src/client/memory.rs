@@ -163,6 +163,7 @@ mod tests {
         let cluster = Cluster {
             name: "test".to_owned(),
             f: 1,
+            agreement: Default::default(),
             allow_liars: false,
             clients: Vec::new(),
             replicas: (0..).zip(&keys).map(replica).collect(),

@@ -24,7 +24,7 @@ const MAGIC: [u8; 8] = *b"qrtlink\n";
 /// The first byte of [`MAGIC`].
 pub(crate) const FIRST_BYTE: u8 = MAGIC[0];
 /// The version of everything that is said on a link.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// A message of the handshake, in bytes.
 const MESSAGE_BYTES_MAX: usize = 512;
 /// What is shown of a peer's reason, in characters.

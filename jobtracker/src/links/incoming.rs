@@ -1,12 +1,13 @@
 //! What comes from the peers: each link has a thread that reads, checks and passes on, in order.
 
+use super::{AGREEMENT, WITNESS};
 use super::{
     handshake::{Identity, LinkError},
     seal::{LENGTH_BYTES, MAC_BYTES, Seal},
 };
-use crate::node::Event;
+use crate::{node::Event, witness::Inlet};
 use quorate_protocol::ids::ReplicaId;
-use quorate_smr::Verifier;
+use quorate_smr::{Verified, Verifier};
 use std::{
     collections::BTreeMap,
     io::{self, BufReader, Read},
@@ -28,6 +29,8 @@ pub(crate) struct Incoming {
     identity: Arc<Identity>,
     verifier: Verifier,
     inbox: SyncSender<Event>,
+    /// Where words for this replica's witness go, and those of others.
+    inlet: Option<Inlet>,
     links: Mutex<Option<BTreeMap<ReplicaId, Link>>>,
     rooms: Mutex<BTreeMap<ReplicaId, Arc<Room>>>,
 }
@@ -46,9 +49,14 @@ impl Link {
 }
 
 impl Incoming {
-    pub(crate) fn new(identity: Arc<Identity>, verifier: Verifier, inbox: SyncSender<Event>) -> Self {
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        verifier: Verifier,
+        inbox: SyncSender<Event>,
+        inlet: Option<Inlet>,
+    ) -> Self {
         let (links, rooms) = (Mutex::new(Some(BTreeMap::new())), Mutex::default());
-        Self { identity, verifier, inbox, links, rooms }
+        Self { identity, verifier, inbox, inlet, links, rooms }
     }
 
     /// Takes a connection that began like a link.
@@ -75,6 +83,7 @@ impl Incoming {
             seal: Seal::new(key),
             verifier: self.verifier.clone(),
             inbox: self.inbox.clone(),
+            inlet: self.inlet.clone(),
             room: self.room(peer),
             garbage: 0,
         };
@@ -150,6 +159,7 @@ struct Reader<S> {
     seal: Seal,
     verifier: Verifier,
     inbox: SyncSender<Event>,
+    inlet: Option<Inlet>,
     room: Arc<Room>,
     garbage: u32,
 }
@@ -169,11 +179,12 @@ impl<S: Read> Reader<S> {
     fn listen(&mut self) -> Result<(), LinkError> {
         loop {
             let bytes = self.frame()?;
-            let event = match self.verifier.decode(&bytes) {
-                Ok(message) => Event::Message(self.peer, message, Box::new(self.room.take(bytes.len()))),
-                Err(rejection) => {
+            let event = match self.read(&bytes) {
+                Ok(Some(message)) => Event::Message(self.peer, message, Box::new(self.room.take(bytes.len()))),
+                Ok(None) => continue,
+                Err(garbage) => {
                     self.garbage += 1;
-                    Event::Garbage(self.peer, rejection.to_string())
+                    Event::Garbage(self.peer, garbage)
                 }
             };
             if self.inbox.send(event).is_err() {
@@ -185,10 +196,23 @@ impl<S: Read> Reader<S> {
         }
     }
 
+    /// A message for the agreement; none when the frame was for the witness.
+    fn read(&self, frame: &[u8]) -> Result<Option<Verified>, String> {
+        match (frame.split_first(), &self.inlet) {
+            (Some((&AGREEMENT, message)), _) => {
+                self.verifier.decode(message).map(Some).map_err(|rejection| rejection.to_string())
+            }
+            (Some((&WITNESS, word)), Some(inlet)) => {
+                inlet.hear(self.peer, word).map(|()| None).map_err(|error| error.to_string())
+            }
+            (Some(_) | None, _) => Err("a frame of no kind that is known here".to_owned()),
+        }
+    }
+
     fn frame(&mut self) -> Result<Vec<u8>, LinkError> {
         let mut length = [0; LENGTH_BYTES];
         self.stream.read_exact(&mut length)?;
-        let (length, max) = (u64::from(u32::from_le_bytes(length)), self.verifier.message_bytes_max());
+        let (length, max) = (u64::from(u32::from_le_bytes(length)), self.verifier.message_bytes_max() + 1);
         if length > max as u64 {
             return Err(LinkError::TooLong { got: length, max });
         }

@@ -35,7 +35,7 @@ fn start(cluster: &Arc<Cluster>, me: u32, listener: TcpListener) -> End {
     let config = configuration(cluster, ReplicaId::new(me), &replica_key(me), door);
     let identity = Arc::new(Identity::new(Arc::clone(cluster), ReplicaId::new(me), replica_key(me)));
     let (inbox, heard) = sync_channel(64);
-    let links = Arc::new(Incoming::new(Arc::clone(&identity), Verifier::new(&config), inbox));
+    let links = Arc::new(Incoming::new(Arc::clone(&identity), Verifier::new(&config), inbox, None));
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let outbox = Outbox::start(&identity, None, &stopping, &mut tasks);

@@ -1,7 +1,7 @@
 //! Many seeds, and what to do with the one that fails.
 
 use crate::{Coverage, Plan, RunReport, Scenario, Violation, run};
-use quorate_smr::Mode;
+use quorate_protocol::cluster::Agreement;
 use std::{
     collections::BTreeSet,
     sync::{
@@ -39,7 +39,7 @@ impl Summary {
 
 /// Runs the seeds from `from` on, on so many threads. `progress` hears of each failure.
 pub fn campaign(
-    mode: Mode,
+    mode: Agreement,
     plan: Plan,
     from: u64,
     seeds: u64,
@@ -76,7 +76,7 @@ pub fn campaign(
 }
 
 /// Leaves faults out, one by one, as long as the run still fails in the same way. Gives those that can be left out.
-pub fn minimise(mode: Mode, plan: Plan, seed: u64) -> BTreeSet<usize> {
+pub fn minimise(mode: Agreement, plan: Plan, seed: u64) -> BTreeSet<usize> {
     let scenario = Scenario::in_mode(mode, plan, seed);
     let Some(violation) = run(&scenario, false).violation else { return BTreeSet::new() };
     let mut without = BTreeSet::new();
@@ -100,9 +100,9 @@ pub fn minimise(mode: Mode, plan: Plan, seed: u64) -> BTreeSet<usize> {
 }
 
 /// The one command that repeats a run.
-pub fn command(mode: Mode, plan: Plan, seed: u64, without: &BTreeSet<usize>) -> String {
+pub fn command(mode: Agreement, plan: Plan, seed: u64, without: &BTreeSet<usize>) -> String {
     let mut command = format!("cargo run --release -p quorate-sim -- --plan {plan} --seed {seed} --trace");
-    if mode != Mode::TrustedLog {
+    if mode != Agreement::Minbft {
         command += &format!(" --mode {mode}");
     }
     if !without.is_empty() {

@@ -6,7 +6,8 @@ use crate::{
     rng::Rng,
     scenario::{Network, Scenario},
 };
-use quorate_smr::{Mode, Mutant};
+use quorate_protocol::cluster::Agreement;
+use quorate_smr::Mutant;
 
 /// A quiet network with a busy cluster for one liar, so that what the faults do is what happens.
 fn quiet(scenario: &mut Scenario, rng: &mut Rng) {
@@ -44,8 +45,8 @@ pub(crate) fn cloned_log(scenario: &mut Scenario, rng: &mut Rng) {
     quiet(scenario, rng);
     scenario.faults.push(Fault::Liar { node: 0, lie: Lie::ClonedTwins, from: 0 });
     let (one, other) = match scenario.mode {
-        Mode::TrustedLog => (0b010, 0b100),
-        Mode::Witnessed => (0b0110, 0b1000),
+        Agreement::Minbft => (0b010, 0b100),
+        Agreement::Pbft => (0b0110, 0b1000),
     };
     part(scenario, one, other, 0, 700 + rng.below(500));
 }
@@ -114,7 +115,7 @@ fn vote_after_view_change(scenario: &mut Scenario, rng: &mut Rng) {
 /// View 1 begins without replica 0; then replica 1 is cut off. Of three replicas the liar is 0, whose view 3 is; of four it
 /// is 2, whose view 2 is: it takes no part in view 1, for which replica 0 is needed then.
 fn stale_certificate(scenario: &mut Scenario, rng: &mut Rng) {
-    liar(scenario, if scenario.mode == Mode::TrustedLog { 0 } else { 2 }, Lie::StaleCertificate);
+    liar(scenario, if scenario.mode == Agreement::Minbft { 0 } else { 2 }, Lie::StaleCertificate);
     part(scenario, 0b001, others(scenario, 0b001), 50, 350);
     let turn = 500 + rng.below(200);
     part(scenario, 0b010, others(scenario, 0b010), turn, 1400);

@@ -1,8 +1,8 @@
 //! Runs one seed, or a campaign of many.
 
 use clap::Parser;
+use quorate_protocol::cluster::Agreement;
 use quorate_sim::{Plan, Scenario, Summary, campaign, command, minimise, run};
-use quorate_smr::Mode;
 use std::{collections::BTreeSet, process::ExitCode, time::Instant};
 
 /// Deterministic simulation of clusters of agreement cores.
@@ -25,7 +25,7 @@ struct Arguments {
     plan: Plan,
     /// What keeps replicas from saying two things: minbft (trusted logs) or pbft (3f + 1 of them).
     #[arg(long, default_value = "minbft")]
-    mode: Mode,
+    mode: Agreement,
     /// Leave these faults of the seed out.
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,

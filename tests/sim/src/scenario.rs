@@ -6,7 +6,8 @@ use crate::{
     fault::{DiskFate, Fault, LogFate},
     rng::Rng,
 };
-use quorate_smr::{Limits, Mode, Mutant};
+use quorate_protocol::cluster::Agreement;
+use quorate_smr::{Limits, Mutant};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// What a run is to show.
@@ -119,7 +120,7 @@ pub struct Scenario {
     /// Where it comes from.
     pub seed: u64,
     /// What keeps replicas from saying two things.
-    pub mode: Mode,
+    pub mode: Agreement,
     /// 2f + 1 or 3f + 1.
     pub replicas: usize,
     /// Witnesses that certify a head, where there are witnesses.
@@ -147,11 +148,11 @@ pub struct Scenario {
 impl Scenario {
     /// The scenario of a seed, with trusted logs.
     pub fn new(plan: Plan, seed: u64) -> Self {
-        Self::in_mode(Mode::TrustedLog, plan, seed)
+        Self::in_mode(Agreement::Minbft, plan, seed)
     }
 
     /// The scenario of a seed.
-    pub fn in_mode(mode: Mode, plan: Plan, seed: u64) -> Self {
+    pub fn in_mode(mode: Agreement, plan: Plan, seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5155_4f52_4154_4521);
         let mut scenario = Self::calm(mode, plan, seed, &mut rng);
         match plan {
@@ -212,7 +213,7 @@ impl Scenario {
     }
 
     /// A cluster without faults.
-    fn calm(mode: Mode, plan: Plan, seed: u64, rng: &mut Rng) -> Self {
+    fn calm(mode: Agreement, plan: Plan, seed: u64, rng: &mut Rng) -> Self {
         let faults = match (plan, rng.below(20)) {
             (Plan::Random, 0) => 0,
             (Plan::Random | Plan::Lie(_), 1..=4) => 2,
@@ -222,9 +223,9 @@ impl Scenario {
         let latency = *rng.pick(&[0, 0, 1, 1, 20, 20, 70, 190]);
         let delay_max = *rng.pick(&[1, 3, 10, 10, 40]);
         let asking = match mode {
-            Mode::TrustedLog => 0,
+            Agreement::Minbft => 0,
             // Each statement goes to the witnesses and back before it is sent.
-            Mode::Witnessed => 8 * delay_max,
+            Agreement::Pbft => 8 * delay_max,
         };
         let timeout = 60 + 2 * latency + 6 * delay_max + asking + rng.below(300);
         let clients = rng.between(1, 4) as usize;

@@ -1,11 +1,12 @@
 //! A simulator that finds nothing may be blind. Here something must be found: known bugs that are brought back, and
 //! trusted logs that are broken.
 
+use quorate_protocol::cluster::Agreement;
 use quorate_sim::{Plan, Scenario, Violation, run};
-use quorate_smr::{Mode, Mutant};
+use quorate_smr::Mutant;
 
 /// The first of so many seeds that violates something, when the same run without the bug violates nothing.
-fn found(mode: Mode, plan: Plan, seeds: u64) -> Option<(u64, Violation)> {
+fn found(mode: Agreement, plan: Plan, seeds: u64) -> Option<(u64, Violation)> {
     (0..seeds).find_map(|seed| {
         let scenario = Scenario::in_mode(mode, plan, seed);
         let violation = run(&scenario, false).violation?;
@@ -16,10 +17,10 @@ fn found(mode: Mode, plan: Plan, seeds: u64) -> Option<(u64, Violation)> {
 }
 
 fn finds(mutant: Mutant, seeds: u64) {
-    finds_in(Mode::TrustedLog, mutant, seeds);
+    finds_in(Agreement::Minbft, mutant, seeds);
 }
 
-fn finds_in(mode: Mode, mutant: Mutant, seeds: u64) {
+fn finds_in(mode: Agreement, mutant: Mutant, seeds: u64) {
     let plan = Plan::Mutant(mutant);
     let Some((seed, violation)) = found(mode, plan, seeds) else { panic!("{plan} was not found within {seeds} seeds") };
     println!("{mode} {plan}: seed {seed}: {violation}");
@@ -63,14 +64,14 @@ fn smr_13_a_counter_from_disk_is_found() {
 /// The trusted log is what safety rests on: without it, agreement must be seen to break.
 #[test]
 fn a_cloned_trusted_log_breaks_agreement() {
-    let (seed, violation) = found(Mode::TrustedLog, Plan::ClonedLog, 10).expect("clones do harm within 10 seeds");
+    let (seed, violation) = found(Agreement::Minbft, Plan::ClonedLog, 10).expect("clones do harm within 10 seeds");
     assert_eq!(violation.name, "AGREEMENT", "seed {seed}: {violation}");
 }
 
 #[test]
 fn a_trusted_log_that_is_rolled_back_breaks_agreement() {
     let (seed, violation) =
-        found(Mode::TrustedLog, Plan::RolledBackLog, 10).expect("rollbacks do harm within 10 seeds");
+        found(Agreement::Minbft, Plan::RolledBackLog, 10).expect("rollbacks do harm within 10 seeds");
     assert_eq!(violation.name, "AGREEMENT", "seed {seed}: {violation}");
 }
 
@@ -88,7 +89,7 @@ fn the_same_bugs_are_found_among_witnesses() {
         Mutant::CurrentViewInRequest,
         Mutant::LoneViewChange,
     ] {
-        finds_in(Mode::Witnessed, mutant, 20);
+        finds_in(Agreement::Pbft, mutant, 20);
     }
 }
 
@@ -96,6 +97,6 @@ fn the_same_bugs_are_found_among_witnesses() {
 /// that follow it prove each other to be faulty.
 #[test]
 fn too_few_witnesses_break_agreement() {
-    let (seed, violation) = found(Mode::Witnessed, Plan::FewWitnesses, 20).expect("they do harm within 20 seeds");
+    let (seed, violation) = found(Agreement::Pbft, Plan::FewWitnesses, 20).expect("they do harm within 20 seeds");
     assert!(["AGREEMENT", "BLAME"].contains(&violation.name), "seed {seed}: {violation}");
 }

@@ -1,14 +1,14 @@
 //! What continuous integration runs of the simulator: some hundred seeds of every plan, and the checks of the checker.
 
+use quorate_protocol::cluster::Agreement;
 use quorate_sim::{Coverage, Lie, Plan, Scenario, campaign, command, minimise, run};
-use quorate_smr::Mode;
 use std::{collections::BTreeSet, path::Path};
 
 /// Threads of a campaign in a test.
 const JOBS: usize = 2;
 
 /// Runs seeds that must all pass, and gives what they reached.
-fn passes(mode: Mode, plan: Plan, from: u64, seeds: u64) -> Coverage {
+fn passes(mode: Agreement, plan: Plan, from: u64, seeds: u64) -> Coverage {
     let summary = campaign(mode, plan, from, seeds, JOBS, &|_, _| {});
     if let Some((seed, violation)) = summary.failures.first() {
         let without = minimise(mode, plan, *seed);
@@ -20,7 +20,7 @@ fn passes(mode: Mode, plan: Plan, from: u64, seeds: u64) -> Coverage {
 
 #[test]
 fn random_faults_break_nothing_and_reach_what_they_are_for() {
-    let coverage = passes(Mode::TrustedLog, Plan::Random, 0, 600);
+    let coverage = passes(Agreement::Minbft, Plan::Random, 0, 600);
     println!("{coverage}");
     for reached in [
         "admissions proposed",
@@ -55,7 +55,7 @@ fn random_faults_break_nothing_and_reach_what_they_are_for() {
 #[test]
 fn every_lie_is_told_and_borne() {
     for lie in Lie::ALL {
-        let coverage = passes(Mode::TrustedLog, Plan::Lie(lie), 1000, 40);
+        let coverage = passes(Agreement::Minbft, Plan::Lie(lie), 1000, 40);
         assert!(coverage.get(lie.counter()) > 0, "nobody saw the {lie}");
     }
 }
@@ -79,10 +79,10 @@ fn what_failed_once_does_not_fail_again() {
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let mut words = line.split_whitespace();
         let first = words.next().expect("a mode or a plan");
-        let mode: Option<Mode> = first.parse().ok();
+        let mode: Option<Agreement> = first.parse().ok();
         let plan = if mode.is_some() { words.next().expect("a plan") } else { first };
         let plan: Plan = plan.parse().expect("a known plan");
-        let mode = mode.unwrap_or(Mode::TrustedLog);
+        let mode = mode.unwrap_or(Agreement::Minbft);
         let seed = words.next().expect("a seed").parse().expect("a number");
         let left_out = words.next().unwrap_or_default().split(',').filter(|fault| !fault.is_empty());
         let without: BTreeSet<usize> = left_out.map(|fault| fault.parse().expect("a fault's index")).collect();

@@ -1,14 +1,15 @@
 //! The same clusters without any trusted log: 3f + 1 replicas that witness each other's logs.
 
+use quorate_protocol::cluster::Agreement;
 use quorate_sim::{Coverage, Lie, Plan, Scenario, campaign, command, minimise, run};
-use quorate_smr::{Mode, Mutant};
+use quorate_smr::Mutant;
 
 /// Threads of a campaign in a test.
 const JOBS: usize = 2;
 
 /// Runs seeds that must all pass, and gives what they reached.
 fn passes(plan: Plan, from: u64, seeds: u64) -> Coverage {
-    let mode = Mode::Witnessed;
+    let mode = Agreement::Pbft;
     let summary = campaign(mode, plan, from, seeds, JOBS, &|_, _| {});
     if let Some((seed, violation)) = summary.failures.first() {
         let without = minimise(mode, plan, *seed);
@@ -73,7 +74,7 @@ fn logs_that_are_cloned_or_put_back_do_no_harm() {
 #[test]
 fn the_same_seed_gives_the_same_events() {
     for seed in 0..20 {
-        let scenario = Scenario::in_mode(Mode::Witnessed, Plan::Random, seed);
+        let scenario = Scenario::in_mode(Agreement::Pbft, Plan::Random, seed);
         assert_eq!(run(&scenario, false), run(&scenario, false), "seed {seed}");
     }
 }

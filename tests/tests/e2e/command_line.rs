@@ -117,7 +117,7 @@ async fn mistakes_without_a_cluster_are_explained() {
     fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt1=fibber"]), 2, &["stale-view"]).await;
     fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt3=censor"]), 2, &["jt0 to jt2"]).await;
     fails(command(&programs.quorate, &["cluster", "up", "--liar", "jt1"]), 2, &["stale-view"]).await;
-    for (even, hint) in [("0", "with 3"), ("2", "of 1, and one more of 3"), ("4", "of 3, and one more of 5")] {
+    for (even, hint) in [("0", "1 is the least"), ("2", "1 are as good"), ("4", "3 are as good, and 5")] {
         fails(command(&programs.quorate, &["cluster", "up", "--jobtrackers", even]), 2, &["odd", hint]).await;
     }
     std::fs::write(folder.path().join("config.toml"), "garbage").expect("a file");
@@ -125,6 +125,11 @@ async fn mistakes_without_a_cluster_are_explained() {
     fails(command(&programs.quorate, &["cluster", "up", "--dir", "config.toml"]), 3, &["--dir is a folder"]).await;
     let many = ["cluster", "up", "--liar", "jt1=censor", "--liar", "jt2=censor", "--dir", "."];
     fails(command(&programs.quorate, &many), 3, &["2 replicas lie, and 1 may"]).await;
+    let pbft = |more: &[&'static str]| [&["cluster", "up", "--agreement", "pbft"], more].concat();
+    fails(command(&programs.quorate, &pbft(&["--jobtrackers", "3"])), 2, &["3f + 1", "hint: 1 are as good, and 4"])
+        .await;
+    fails(command(&programs.quorate, &pbft(&["--liar", "jt4=censor"])), 2, &["jt0 to jt3"]).await;
+    fails(command(&programs.quorate, &["cluster", "up", "--agreement", "paxos"]), 2, &["minbft and pbft"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Honest jobs on an embedded cluster.
 
 use crate::programs::app;
-use quorate::LocalCluster;
+use quorate::{LocalCluster, local::Agreement};
 use quorate_liars::Kind;
 use quorate_protocol::ids::TrackerId;
 use quorate_tests::{
@@ -38,6 +38,20 @@ async fn word_count_equals_coreutils_for_every_f_and_gives_the_same_bytes() {
     }
     assert_eq!(merged(&outputs[0]), counted_by_coreutils(&text));
     assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]), "f changes the output");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedded_cluster_needs_no_trusted_log() {
+    let text = plays();
+    let builder = LocalCluster::builder(app()).agreement(Agreement::Pbft).trackers(3);
+    let cluster = builder.start().await.expect("a cluster");
+    assert_eq!(cluster.client().replicas().await.len(), 4);
+    cluster.put(&text, "/in/plays").await.expect("put");
+    let job = cluster.submit(cluster.specification("words", NO_ARGS, &["/in"], "/out").expect("a specification"));
+    let view = cluster.wait(job.await.expect("submitted"), PATIENCE).await.expect("it ends");
+    succeeded(&view);
+    assert_eq!(merged(&parts(&cluster, "/out", 2).await), counted_by_coreutils(&text));
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,7 @@ async fn replicas(branches: &[watch::Sender<u8>; 3]) -> Cluster {
     let cluster = Cluster {
         name: "forked".to_owned(),
         f: 1,
+        agreement: Default::default(),
         allow_liars: false,
         clients: Vec::new(),
         replicas: seats.iter().map(member).collect(),

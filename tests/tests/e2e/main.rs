@@ -16,6 +16,7 @@ mod replicas;
 mod sandbox;
 mod terasort;
 mod trusted_log;
+mod witnessed;
 
 fn under_test() -> quorate_tests::processes::Programs {
     quorate_tests::processes::Programs {

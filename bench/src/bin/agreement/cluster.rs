@@ -91,6 +91,7 @@ fn configure(folder: &Path, clients: &[SecretKey]) -> io::Result<Cluster> {
     let cluster = Cluster {
         name: "bench".to_owned(),
         f: F,
+        agreement: Default::default(),
         allow_liars: false,
         clients: clients.iter().map(SecretKey::public).collect(),
         replicas,

@@ -124,6 +124,7 @@ impl World {
         let cluster = Cluster {
             name: "test".to_owned(),
             f: cluster_f,
+            agreement: Default::default(),
             allow_liars: true,
             clients: vec![client().public()],
             replicas: replicas.collect(),

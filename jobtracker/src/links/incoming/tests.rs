@@ -34,6 +34,7 @@ fn hear(bytes: Vec<u8>) -> (Result<(), LinkError>, Receiver<Event>) {
         seal: Seal::new(KEY),
         verifier: verifier(),
         inbox,
+        inlet: None,
         room: Arc::default(),
         garbage: 0,
     };
@@ -42,7 +43,8 @@ fn hear(bytes: Vec<u8>) -> (Result<(), LinkError>, Receiver<Event>) {
 
 fn message(seq: u64) -> Vec<u8> {
     let digest = quorate_protocol::digest::Digest::of(b"history");
-    canonical::encode(&WireMessage::FetchChain(History { seq: Seq(seq), digest }))
+    let message = WireMessage::FetchChain(History { seq: Seq(seq), digest });
+    [vec![AGREEMENT], canonical::encode(&message)].concat()
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn what_was_changed_on_its_way_ends_the_link() {
 
 #[test]
 fn a_frame_may_have_the_greatest_length_and_not_one_byte_more() {
-    let max = verifier().message_bytes_max();
+    let max = verifier().message_bytes_max() + 1;
     let (end, events) = hear(frames(&[vec![0xff; max]]));
     assert!(matches!(end, Err(LinkError::Io(_))), "it was read to its end");
     assert!(matches!(events.try_iter().next(), Some(Event::Garbage(PEER, _))));
@@ -95,6 +97,13 @@ fn garbage_is_counted_and_too_much_of_it_ends_the_link() {
     );
     let (end, _) = hear(frames(&garbage[..GARBAGE_MAX as usize - 1]));
     assert!(matches!(end, Err(LinkError::Io(_))), "one below the bound it is listened to");
+}
+
+#[test]
+fn words_of_witnesses_are_garbage_where_there_are_none() {
+    let (_, events) = hear(frames(&[vec![WITNESS, 0], Vec::new(), message(1)]));
+    let heard: Vec<_> = events.try_iter().collect();
+    assert!(matches!(heard.as_slice(), [Event::Garbage(..), Event::Garbage(..), Event::Message(..)]));
 }
 
 #[test]
@@ -121,7 +130,7 @@ fn a_new_link_of_a_peer_gets_no_new_room() {
         replica_key(0),
     ));
     let (inbox, _events) = sync_channel(1);
-    let incoming = Incoming::new(identity, verifier(), inbox);
+    let incoming = Incoming::new(identity, verifier(), inbox, None);
     assert!(Arc::ptr_eq(&incoming.room(PEER), &incoming.room(PEER)));
     assert!(!Arc::ptr_eq(&incoming.room(PEER), &incoming.room(ReplicaId::new(2))));
 }

@@ -10,9 +10,9 @@ use crate::{
     world::network::Parcel,
 };
 use quorate_counter::{Epoch, Gather, Position, Simulated};
-use quorate_protocol::{canonical, ids::ReplicaId};
+use quorate_protocol::{canonical, cluster::Agreement, ids::ReplicaId};
 use quorate_smr::{
-    Config, Input, Keys, Mode, Outcome, RequestId,
+    Config, Input, Keys, Outcome, RequestId,
     message::{Admission, Batch, Claim, Flush, Message, Statement, Status, WireMessage},
 };
 use std::sync::Arc;
@@ -54,12 +54,12 @@ fn pens(config: &Config, lie: Lie, witnesses: &Witnesses) -> Vec<Pen> {
         let others = all().filter(|peer| *peer != me && !ours.contains(peer));
         [me].into_iter().chain(ours.iter().copied()).chain(others).collect::<Vec<_>>()
     };
-    let ink = match config.mode() {
-        Mode::TrustedLog => {
+    let ink = match config.agreement() {
+        Agreement::Minbft => {
             let key = super::device_key(config.cluster, me.number() as usize);
             Ink::Device(Simulated::new(key, config.cluster, me))
         }
-        Mode::Witnessed => {
+        Agreement::Pbft => {
             let gather = Gather::new(genesis.clone(), key(&genesis, me), None);
             Ink::Witnessed(Box::new(Quill { gather, witnesses: witnesses.clone(), order: order(1) }))
         }

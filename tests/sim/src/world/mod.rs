@@ -26,10 +26,11 @@ use ending::Phase;
 use network::Parcel;
 use quorate_counter::{Considered, Epoch, EpochRecord, LogKey, Position, Simulated};
 use quorate_protocol::{
+    cluster::Agreement,
     digest::Digest,
     ids::{OrderedTime, ReplicaId},
 };
-use quorate_smr::{Action, Config, Input, Mode, Outcome, Payload, RequestId, Verifier};
+use quorate_smr::{Action, Config, Input, Outcome, Payload, RequestId, Verifier};
 use replicas::{Brain, Device, Job};
 use std::{
     cmp::Reverse,
@@ -354,8 +355,8 @@ fn device_key(cluster: Digest, node: usize) -> [u8; 32] {
 
 fn record(scenario: &Scenario, cluster: Digest, node: usize) -> EpochRecord {
     let key = match scenario.mode {
-        Mode::TrustedLog => LogKey::Simulated(device_key(cluster, node)),
-        Mode::Witnessed => LogKey::SimulatedWitnesses {
+        Agreement::Minbft => LogKey::Simulated(device_key(cluster, node)),
+        Agreement::Pbft => LogKey::SimulatedWitnesses {
             key: *cluster.as_bytes(),
             witnesses: scenario.replicas as u32,
             quorum: scenario.witness_quorum as u32,
