@@ -148,7 +148,7 @@ impl Device {
         let memory = |source| LogError::Memory { directory: directory.to_owned(), source };
         let assembly = Assembly::open(cluster, replica, key, directory).map_err(memory)?;
         let place = assembly.stands();
-        Ok(Self { log: Kind::Witnessed(Box::new(assembly)), kind: "none: the replicas witness each other's", place })
+        Ok(Self { log: Kind::Witnessed(Box::new(assembly)), kind: "none (witnessed)", place })
     }
 
     fn check(

@@ -12,4 +12,5 @@ mod recovery;
 mod time;
 mod views;
 mod voting;
+mod witnessed;
 mod world;

@@ -1,7 +1,7 @@
 //! A small cluster of cores in one thread, whose messages the test delivers, drops and changes.
 
-use crate::fixture::{Hashed, Log, cluster, config, replica, request, small};
-use quorate_counter::{Epoch, Head, Simulated, TrustedLog};
+use crate::fixture::{Hashed, Log, cluster, config_with, record, replica, request, small, witnessed};
+use quorate_counter::{Epoch, EpochRecord, Head, Simulated, TrustedLog};
 use quorate_protocol::{
     canonical,
     digest::Digest,
@@ -50,6 +50,7 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<u32>,
     /// All that was sent, after the filter.
     pub(crate) sent: Vec<(ReplicaId, ReplicaId, WireMessage)>,
+    genesis: Vec<EpochRecord>,
     verifier: Verifier,
 }
 
@@ -79,7 +80,16 @@ impl World {
     }
 
     pub(crate) fn with(replicas: u32, limits: Limits) -> Self {
-        let verifier = Verifier::new(&config(0, replicas, limits.clone()));
+        Self::of((0..replicas).map(|number| record(number, 0)).collect(), limits)
+    }
+
+    /// Replicas that witness each other's logs. Here they always do: what must not be signed is the witnesses' business.
+    pub(crate) fn witnessed(replicas: u32) -> Self {
+        Self::of((0..replicas).map(|number| witnessed(number, replicas, 0)).collect(), small())
+    }
+
+    fn of(genesis: Vec<EpochRecord>, limits: Limits) -> Self {
+        let verifier = Verifier::new(&config_with(0, genesis.clone(), limits.clone()));
         let mut world = Self {
             limits,
             now: 10_000,
@@ -88,13 +98,14 @@ impl World {
             filter: Box::new(|_, _, message| Some(message)),
             cut: BTreeSet::new(),
             sent: Vec::new(),
+            genesis,
             verifier,
         };
-        for number in 0..replicas {
-            let device = device(number);
+        for number in 0..world.genesis.len() as u32 {
+            let device = world.fresh_device(number);
             let mut out = Vec::new();
             let start = (device.record().clone(), device.head());
-            let config = config(number, replicas, world.limits.clone());
+            let config = config_with(number, world.genesis.clone(), world.limits.clone());
             let core = Core::new(config, OrderedTime(world.now), Log::default(), start, &mut out);
             let (replies, faults, done) = (Vec::new(), Vec::new(), Vec::new());
             let disk = Disk::default();
@@ -103,6 +114,11 @@ impl World {
         }
         world.run(3);
         world
+    }
+
+    fn fresh_device(&self, number: u32) -> Simulated {
+        let record = &self.genesis[number as usize];
+        if record.key.witnesses().is_some() { Simulated::unwitnessed(record.clone()) } else { device(number) }
     }
 
     pub(crate) fn replicas(&self) -> u32 {
@@ -300,7 +316,7 @@ impl World {
 
     /// Starts a replica again from some disk and its device.
     pub(crate) fn restart_from(&mut self, number: u32, disk: Disk) -> Result<(), RestoreError> {
-        let config = config(number, self.replicas(), self.limits.clone());
+        let config = config_with(number, self.genesis.clone(), self.limits.clone());
         let device = &self.node(number).device;
         let (device, now, mut out) = ((device.record().clone(), device.head()), OrderedTime(self.now), Vec::new());
         let Disk { compaction, records } = disk.clone();
@@ -313,7 +329,7 @@ impl World {
 
     /// Starts a replica that has lost everything but its keys. Its trusted log begins with an epoch that it used before.
     pub(crate) fn restart_wiped(&mut self, number: u32) {
-        self.node_mut(number).device = device(number);
+        self.node_mut(number).device = self.fresh_device(number);
         self.restart_from(number, Disk::default()).expect("there is nothing that cannot be read");
     }
 
