@@ -238,7 +238,7 @@ async fn without_f_plus_1_replicas_nothing_is_done_and_that_is_said() {
     let shown = tokio::task::spawn_blocking(move || {
         let mut child = { status }.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn()?;
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
-        let table: Vec<String> = lines.by_ref().take(5).collect::<Result<_, _>>()?;
+        let table: Vec<String> = lines.by_ref().take(6).collect::<Result<_, _>>()?;
         child.kill()?;
         child.wait()?;
         Ok::<_, std::io::Error>(table.join("\n"))
