@@ -150,7 +150,8 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let path = kept(&directory);
         let whole = fs::read(&path).expect("read");
-        let [newest, other] = [5 % 2 * SLOT_BYTES, 4 % 2 * SLOT_BYTES];
+        // The fifth write went there, and the fourth one to the beginning.
+        let (newest, other) = (SLOT_BYTES, 0);
         for byte in 0..NUMBER_BYTES + LENGTH_BYTES + 4 + CHECK_BYTES {
             let mut torn = whole.clone();
             torn[newest + byte] ^= 1;

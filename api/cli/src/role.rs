@@ -234,7 +234,10 @@ fn replica_failure(error: StartError, id: ReplicaId) -> Failure {
         StartError::TrustedLog(LogError::Foreign { .. }) => Some(
             "does the socket belong to another replica's trusted log, or its process to another cluster?".to_owned(),
         ),
-        StartError::TrustedLog(LogError::Open(_) | LogError::Device(_) | LogError::Thread(_))
+        StartError::TrustedLog(LogError::NoHelper) => Some("start it without --trusted-log".to_owned()),
+        StartError::TrustedLog(
+            LogError::Open(_) | LogError::Device(_) | LogError::Memory { .. } | LogError::Thread(_),
+        )
         | StartError::Cluster(_)
         | StartError::NotAMember(_)
         | StartError::WrongKey(_)
@@ -264,6 +267,7 @@ fn helper_hint(error: &DeviceError, id: ReplicaId) -> String {
         }
         DeviceError::Malfunction(_)
         | DeviceError::Storage(_)
+        | DeviceError::Lost { .. }
         | DeviceError::NotAbove { .. }
         | DeviceError::TooMany { .. } => "what the process behind the socket printed tells more".to_owned(),
     }

@@ -112,13 +112,6 @@ pub(crate) fn small() -> Limits {
     }
 }
 
-/// A log that all replicas witness.
-pub(crate) fn witnessed(number: u32, replicas: u32, epoch: u64) -> EpochRecord {
-    let quorum = replicas - (replicas - 1) / 3;
-    let key = LogKey::SimulatedWitnesses { key: [7; 32], witnesses: replicas, quorum };
-    EpochRecord { key, ..record(number, epoch) }
-}
-
 pub(crate) fn config(number: u32, replicas: u32, limits: Limits) -> Config {
     config_with(number, (0..replicas).map(|number| record(number, 0)).collect(), limits)
 }

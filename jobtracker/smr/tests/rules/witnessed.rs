@@ -1,8 +1,8 @@
 //! The same rules among 3f + 1 replicas that witness each other's logs: quorums are of 2f + 1, and f + 1 still vouch.
 
 use crate::{
-    fixture::{replica, witnessed},
-    world::{World, wish},
+    fixture::replica,
+    world::{World, wish, witnessed},
 };
 use quorate_counter::{EpochRecord, LogKey, Simulated, TrustedLog};
 use quorate_protocol::{canonical, ids::OrderedTime};

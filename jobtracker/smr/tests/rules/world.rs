@@ -1,7 +1,7 @@
 //! A small cluster of cores in one thread, whose messages the test delivers, drops and changes.
 
-use crate::fixture::{Hashed, Log, cluster, config_with, record, replica, request, small, witnessed};
-use quorate_counter::{Epoch, EpochRecord, Head, Simulated, TrustedLog};
+use crate::fixture::{Hashed, Log, cluster, config_with, record, replica, request, small};
+use quorate_counter::{Epoch, EpochRecord, Head, LogKey, Simulated, TrustedLog};
 use quorate_protocol::{
     canonical,
     digest::Digest,
@@ -378,6 +378,13 @@ impl World {
             pair[0].core.executed() == pair[1].core.executed() && pair[0].core.machine() == pair[1].core.machine()
         })
     }
+}
+
+/// A log that all replicas witness.
+pub(crate) fn witnessed(number: u32, replicas: u32, epoch: u64) -> EpochRecord {
+    let quorum = replicas - (replicas - 1) / 3;
+    let key = LogKey::SimulatedWitnesses { key: [7; 32], witnesses: replicas, quorum };
+    EpochRecord { key, ..record(number, epoch) }
 }
 
 pub(crate) fn device(number: u32) -> Simulated {

@@ -370,7 +370,7 @@ fn device(genesis: &EpochRecord, node: usize, lies: bool) -> Device {
     match &genesis.key {
         LogKey::SimulatedWitnesses { .. } if lies => Device::Trusted(Simulated::unwitnessed(genesis.clone())),
         LogKey::SimulatedWitnesses { .. } => Device::Witnessed(Box::new(Asking::new(genesis.clone()))),
-        LogKey::Simulated(_) | LogKey::Software(_) | LogKey::Witnessed(_) => {
+        LogKey::Simulated(_) | LogKey::Software(_) | LogKey::Tpm(_) | LogKey::Witnessed(_) => {
             let key = device_key(genesis.cluster, node);
             Device::Trusted(Simulated::new(key, genesis.cluster, genesis.replica))
         }

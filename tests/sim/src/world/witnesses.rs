@@ -56,7 +56,7 @@ pub(crate) struct Witnesses {
 pub(super) fn key(record: &EpochRecord, by: ReplicaId) -> WitnessKey {
     let key = match &record.key {
         LogKey::SimulatedWitnesses { key, .. } => *key,
-        LogKey::Simulated(_) | LogKey::Software(_) | LogKey::Witnessed(_) => [0; 32],
+        LogKey::Simulated(_) | LogKey::Software(_) | LogKey::Tpm(_) | LogKey::Witnessed(_) => [0; 32],
     };
     WitnessKey::Simulated { key, by }
 }
