@@ -72,6 +72,13 @@
 //!   that waited for a slow device.
 //! * No replica needs another's batches to read its log: batches travel beside PREPARE and are fetched when missing.
 //! * Gaps that nobody can fill any more are passed by f + 1 signed claims of what the log had shown up to a later position.
+//!
+//! # What is weaker than the rules sound
+//!
+//! A COMMIT for a place that a replica has forgotten cannot be compared there (SMR-6). A liar that votes for something else so
+//! late is proven to lie at some correct replicas and not at others. Its vote adds nothing anywhere, but those that have the
+//! proof wait in vain for a NEW-VIEW that names a later VIEW-CHANGE of it, until a primary's turn comes that has the proof
+//! too or need not name the liar: with three replicas, within three views.
 
 pub mod action;
 pub mod config;
