@@ -295,6 +295,7 @@ mod tests {
             f: 0,
             allow_liars: true,
             clients: Vec::new(),
+            authority: None,
             replicas: Vec::new(),
             trackers: (0..3).map(member).collect(),
         };

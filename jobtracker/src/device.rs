@@ -1,9 +1,9 @@
-//! The replica's trusted log: in this process by default, or in a helper process under another user.
+//! The replica's trusted log: in this process by default, in a helper process under another user, or in a TPM.
 
-use crate::keys::genesis;
+use crate::{founding::Founding, keys::genesis};
 use quorate_counter::{
-    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, OpenError, Software, TrustedLog,
-    helper::Remote,
+    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, LogKey, OpenError, Software,
+    TrustedLog, helper::Remote,
 };
 use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, sign::SecretKey};
 use quorate_smr::{
@@ -20,6 +20,29 @@ use std::{
 pub(crate) const FILE_NAME: &str = "trusted-log";
 /// How long a helper process may take to attest.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a replica's trusted log is.
+#[derive(Clone, Debug, Default)]
+pub enum LogPlace {
+    /// In the replica's process, with its state in the replica's directory.
+    #[default]
+    Here,
+    /// In a process of its own, behind this socket.
+    Helper(PathBuf),
+    /// In a TPM. The cluster's configuration must have it.
+    #[cfg(feature = "tpm")]
+    Tpm(Box<crate::TpmPlace>),
+}
+
+impl LogPlace {
+    fn is_tpm(&self) -> bool {
+        match self {
+            Self::Here | Self::Helper(_) => false,
+            #[cfg(feature = "tpm")]
+            Self::Tpm(_) => true,
+        }
+    }
+}
 
 /// Why there is no trusted log to work with.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +68,29 @@ pub enum LogError {
         /// The replica.
         replica: ReplicaId,
     },
+    /// The configuration has another kind of trusted log for the replica.
+    #[error(
+        "the cluster's configuration has {} as the trusted log of {replica}",
+        if *.tpm { "a TPM" } else { "a log in software" }
+    )]
+    Kind {
+        /// The replica.
+        replica: ReplicaId,
+        /// Whether it has a TPM.
+        tpm: bool,
+    },
+    /// The TPM is another one than the configuration has, and nobody who may approved it.
+    #[error(
+        "the enrolment is of another TPM than the cluster's configuration has for {replica}, and the cluster's authority \
+         has not approved it for {replica}"
+    )]
+    NotApproved {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The TPM does not do.
+    #[error("the TPM cannot be this replica's trusted log")]
+    Tpm(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There is no thread for it.
     #[error("the operating system gives the trusted log no thread")]
     Thread(#[source] std::io::Error),
@@ -59,6 +105,16 @@ pub(crate) struct Device {
     pub(crate) place: (EpochRecord, Head),
     /// The file that it keeps its place in, when it is in this process: it does not take long then.
     file: Option<PathBuf>,
+}
+
+/// Whether an epoch is one of the log that the configuration has. A TPM's key says more than which chip it is, and another chip may
+/// come in its place.
+fn is_of(record: &EpochRecord, expected: &EpochRecord) -> bool {
+    let same_device = match &record.key {
+        LogKey::Tpm(_) => record.may_follow(expected),
+        software => software.same_device(&expected.key),
+    };
+    same_device && (record.cluster, record.replica) == (expected.cluster, expected.replica)
 }
 
 fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
@@ -76,44 +132,50 @@ fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
 }
 
 impl Device {
-    /// Opens the log in the replica's directory, or that of a helper behind a socket.
+    /// Opens the log, wherever it is.
     pub(crate) fn open(
         cluster: &Cluster,
+        founding: Option<&Founding>,
         replica: ReplicaId,
         key: &SecretKey,
         directory: &Path,
-        helper: Option<&PathBuf>,
+        place: &LogPlace,
     ) -> Result<Self, LogError> {
-        let log: Box<dyn TrustedLog> = match helper {
-            Some(socket) => Box::new(
-                Remote::connect(socket, HELPER_TIMEOUT)
-                    .map_err(|source| LogError::Helper { socket: socket.clone(), source })?,
-            ),
-            None => {
-                let path = directory.join(FILE_NAME);
+        let tpm = cluster.replica(replica).is_some_and(|member| member.tpm.is_some());
+        if tpm != place.is_tpm() {
+            return Err(LogError::Kind { replica, tpm });
+        }
+        let path = directory.join(FILE_NAME);
+        let (log, kind, file): (Box<dyn TrustedLog>, _, _) = match place {
+            LogPlace::Here => {
                 // The store syncs what is attested before it is: after a crash of the machine the log catches up.
                 let durability = Durability::Process;
-                Box::new(Software::open_with(&path, key.clone(), cluster.id(), replica, durability)?)
+                let log = Software::open_with(&path, key.clone(), cluster.id(), replica, durability)?;
+                (Box::new(log), "software", Some(path))
+            }
+            LogPlace::Helper(socket) => {
+                let connected = Remote::connect(socket, HELPER_TIMEOUT);
+                let log = connected.map_err(|source| LogError::Helper { socket: socket.clone(), source })?;
+                (Box::new(log), "software, in a helper process", None)
+            }
+            #[cfg(feature = "tpm")]
+            LogPlace::Tpm(tpm) => {
+                let log = tpm.open(cluster, replica, directory)?;
+                let kind = if log.is_virtual() { "tpm, virtual" } else { "tpm" };
+                (Box::new(log), kind, None)
             }
         };
-        let file = helper.is_none().then(|| directory.join(FILE_NAME));
-        Self::check(log, cluster, replica, file)
-    }
-
-    fn check(
-        mut log: Box<dyn TrustedLog>,
-        cluster: &Cluster,
-        replica: ReplicaId,
-        file: Option<PathBuf>,
-    ) -> Result<Self, LogError> {
-        let record = log.record().clone();
-        let expected = genesis(cluster).into_iter().find(|expected| expected.replica == replica);
-        if expected.is_none_or(|expected| EpochRecord { epoch: record.epoch, ..expected } != record) {
+        let expected = genesis(cluster, founding).into_iter().find(|expected| expected.replica == replica);
+        if !expected.is_some_and(|expected| is_of(log.record(), &expected)) {
             return Err(LogError::Foreign { replica });
         }
-        let kind = if file.is_some() { "software" } else { "software, in a helper process" };
+        Self::at_its_place(log, kind, file)
+    }
+
+    fn at_its_place(mut log: Box<dyn TrustedLog>, kind: &'static str, file: Option<PathBuf>) -> Result<Self, LogError> {
         let head = log.append(&[])?.head;
-        Ok(Self { log, kind, place: (record, head), file })
+        let place = (log.record().clone(), head);
+        Ok(Self { log, kind, place, file })
     }
 
     /// Gives a log that a crash of the machine put back what it had attested before, as the replica's own records have
@@ -144,15 +206,25 @@ impl Device {
     pub(crate) fn start(self, tell: Box<dyn FnMut(Completion) + Send>) -> Result<Clerk, LogError> {
         Ok(match self.file {
             Some(file) => Clerk::Here { log: self.log, file },
-            None => Clerk::Desk(Desk::start(self.log, tell).map_err(LogError::Thread)?),
+            None => {
+                let epoch = self.place.0.epoch;
+                Clerk::Desk { desk: Desk::start(self.log, tell).map_err(LogError::Thread)?, epoch }
+            }
         })
     }
 }
 
 /// Whoever does the log's work: the caller itself, when that is quicker than telling somebody.
 pub(crate) enum Clerk {
-    Here { log: Box<dyn TrustedLog>, file: PathBuf },
-    Desk(Desk),
+    Here {
+        log: Box<dyn TrustedLog>,
+        file: PathBuf,
+    },
+    Desk {
+        desk: Desk,
+        /// That the log is in, or will be.
+        epoch: Epoch,
+    },
 }
 
 impl Clerk {
@@ -160,19 +232,23 @@ impl Clerk {
     pub(crate) fn attest(&mut self, digests: Vec<Digest>) -> Result<Option<Input>, LogError> {
         match self {
             Clerk::Here { log, .. } => Ok(Some(Input::Attested(log.append(&digests)?))),
-            Clerk::Desk(desk) => desk.submit(digests).map(|()| None).map_err(refused),
+            Clerk::Desk { desk, .. } => desk.submit(digests).map(|()| None).map_err(refused),
         }
     }
 
-    /// Begins an epoch.
+    /// Begins an epoch: this one, or the next one of a log that has gone further by itself, as a TPM's does with each boot.
     pub(crate) fn renew(&mut self, epoch: Epoch) -> Result<Option<Input>, LogError> {
+        let above = |have: Epoch| epoch.max(Epoch(have.0.saturating_add(1)));
         match self {
             Clerk::Here { log, .. } => {
-                log.renew(epoch)?;
+                log.renew(above(log.record().epoch))?;
                 let Attestation { certificate, .. } = log.append(&[])?;
                 Ok(Some(Input::Renewed(log.record().clone(), certificate)))
             }
-            Clerk::Desk(desk) => desk.renew(epoch).map(|()| None).map_err(refused),
+            Clerk::Desk { desk, epoch } => {
+                *epoch = above(*epoch);
+                desk.renew(*epoch).map(|()| None).map_err(refused)
+            }
         }
     }
 
@@ -183,8 +259,8 @@ impl Clerk {
                 let synced = File::open(file).and_then(|file| file.sync_data());
                 synced.map_err(|error| LogError::Device(DeviceError::Storage(error)))
             }
-            // A helper sees to it itself.
-            Clerk::Desk(_) => Ok(()),
+            // A helper sees to it itself. A TPM's place ends with the machine's boot.
+            Clerk::Desk { .. } => Ok(()),
         }
     }
 }
@@ -213,7 +289,7 @@ mod tests {
         cluster_of(&["a:1", "b:1", "c:1"].map(str::to_owned))
     }
     fn open(cluster: &Cluster, directory: &TempDir) -> Result<Device, LogError> {
-        Device::open(cluster, REPLICA, &replica_key(0), directory.path(), None)
+        Device::open(cluster, None, REPLICA, &replica_key(0), directory.path(), &LogPlace::Here)
     }
 
     #[test]
@@ -285,7 +361,8 @@ mod tests {
     fn a_helper_that_is_not_there_is_said() {
         let directory = TempDir::new().expect("a directory");
         let socket = directory.path().join("nobody");
-        let error = Device::open(&cluster(), REPLICA, &replica_key(0), directory.path(), Some(&socket)).err();
+        let place = LogPlace::Helper(socket.clone());
+        let error = Device::open(&cluster(), None, REPLICA, &replica_key(0), directory.path(), &place).err();
         assert!(
             matches!(&error, Some(LogError::Helper { socket: named, source: DeviceError::Unreachable(_) }) if *named == socket),
             "{error:?}"

@@ -12,6 +12,7 @@
 //! | `order`, `node` | the interface to the order, and the thread that owns the agreement behind it |
 //! | `store`, `device` | what is kept on the disk, and the trusted log |
 //! | `helper` | the trusted log in a process of its own |
+//! | `tpm`, `founding` | the trusted log in a TPM (feature `tpm`), and how a cluster with TPMs begins |
 //! | `application`, `histories` | the executed state, and the histories that led to it |
 //! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
 //! | `liars` | replicas that lie, for tests and demonstrations |
@@ -21,6 +22,7 @@ pub mod client;
 mod application;
 mod device;
 mod door;
+mod founding;
 mod helper;
 mod histories;
 mod housekeeper;
@@ -36,11 +38,14 @@ mod report;
 mod service;
 mod store;
 mod topic;
+#[cfg(feature = "tpm")]
+mod tpm;
 
 #[cfg(test)]
 mod testing;
 
-pub use device::LogError;
+pub use device::{LogError, LogPlace};
+pub use founding::{FOUNDING_BYTES_MAX, Founding, FoundingError};
 pub use helper::{Helper, HelperError, HelperOptions};
 pub use liars::{ReplicaLiar, UnknownReplicaLiar};
 pub use node::BeginError;
@@ -48,3 +53,5 @@ pub use order::{OrderError, Stopped};
 pub use quorate_counter::{DeviceError, OpenError, helper::own_user};
 pub use replica::{LEASE_DEFAULT, Options, Replica, StartError};
 pub use store::{Place, StoreError};
+#[cfg(feature = "tpm")]
+pub use tpm::{FoundError, TpmPlace, found};

@@ -218,7 +218,7 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
     let mut replicas = Vec::new();
     for id in (0..options.jobtrackers).map(ReplicaId::new) {
         let key = new_key(&place.key(&id.to_string()))?.public();
-        replicas.push(ReplicaMember { id, address: String::new(), key, log: None });
+        replicas.push(ReplicaMember { id, address: String::new(), key, log: None, tpm: None });
     }
     let mut trackers = Vec::new();
     for id in (0..options.trackers).map(TrackerId::new) {
@@ -230,6 +230,7 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
         f: replicas_f(options.jobtrackers)?,
         allow_liars: false,
         clients: vec![client.public()],
+        authority: None,
         replicas,
         trackers,
     };

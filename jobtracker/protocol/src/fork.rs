@@ -166,12 +166,14 @@ mod tests {
             address: String::new(),
             key: key(number).public(),
             log: None,
+            tpm: None,
         };
         Cluster {
             name: "test".to_owned(),
             f: 1,
             allow_liars: false,
             clients: Vec::new(),
+            authority: None,
             replicas: (0..3).map(replica).collect(),
             trackers: Vec::new(),
         }
@@ -184,7 +186,15 @@ mod tests {
     fn reply(replica: u32, history: History, confirms: Option<History>) -> Signed<Reply> {
         let to = Digest::of(b"question");
         let replica_id = ReplicaId::new(replica);
-        let reply = Reply { cluster: cluster().id(), replica: replica_id, to, history, confirms, view: 0, answer: Answer::Done };
+        let reply = Reply {
+            cluster: cluster().id(),
+            replica: replica_id,
+            to,
+            history,
+            confirms,
+            view: 0,
+            answer: Answer::Done,
+        };
         Signed::seal(&reply, &key(replica))
     }
 

@@ -159,12 +159,14 @@ mod tests {
             address: String::new(),
             key: key.public(),
             log: None,
+            tpm: None,
         };
         let cluster = Cluster {
             name: "test".to_owned(),
             f: 1,
             allow_liars: false,
             clients: Vec::new(),
+            authority: None,
             replicas: (0..).zip(&keys).map(replica).collect(),
             trackers: Vec::new(),
         };

@@ -42,7 +42,8 @@ impl Replica {
         let ordered = 5 + u64::from(*self.branch.borrow());
         let confirms = seen.map(|seen| self.history(seen.ordered));
         let replica = ReplicaId::new(self.number.into());
-        let reply = Reply { cluster: self.cluster, replica, to, history: self.history(ordered), confirms, view: 0, answer };
+        let reply =
+            Reply { cluster: self.cluster, replica, to, history: self.history(ordered), confirms, view: 0, answer };
         wire::Reply { signed: Signed::seal(&reply, &key(self.number)).to_wire() }
     }
 }
@@ -96,6 +97,7 @@ async fn replicas(branches: &[watch::Sender<u8>; 3]) -> Cluster {
         address: listener.local_addr().expect("an address").to_string(),
         key: key(*number).public(),
         log: None,
+        tpm: None,
     };
     let tracker = TrackerMember { id: TrackerId::new(0), domain: Domain("d".to_owned()), key: key(9).public() };
     let cluster = Cluster {
@@ -103,6 +105,7 @@ async fn replicas(branches: &[watch::Sender<u8>; 3]) -> Cluster {
         f: 1,
         allow_liars: false,
         clients: Vec::new(),
+        authority: None,
         replicas: seats.iter().map(member).collect(),
         trackers: vec![tracker],
     };

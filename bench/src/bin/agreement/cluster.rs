@@ -84,7 +84,13 @@ fn configure(folder: &Path, clients: &[SecretKey]) -> io::Result<Cluster> {
     for (id, socket) in (0..).map(ReplicaId::new).zip(&sockets) {
         let key = secret()?;
         fs::write(folder.join(format!("{id}.key")), key.to_hex())?;
-        replicas.push(ReplicaMember { id, address: socket.local_addr()?.to_string(), key: key.public(), log: None });
+        replicas.push(ReplicaMember {
+            id,
+            address: socket.local_addr()?.to_string(),
+            key: key.public(),
+            log: None,
+            tpm: None,
+        });
     }
     // A cluster has one at least. It is never started.
     let tracker = TrackerMember { id: TrackerId::new(0), domain: Domain("none".to_owned()), key: secret()?.public() };
@@ -93,6 +99,7 @@ fn configure(folder: &Path, clients: &[SecretKey]) -> io::Result<Cluster> {
         f: F,
         allow_liars: false,
         clients: clients.iter().map(SecretKey::public).collect(),
+        authority: None,
         replicas,
         trackers: vec![tracker],
     };

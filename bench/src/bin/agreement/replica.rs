@@ -1,6 +1,6 @@
 //! One replica in a process of its own: what [`crate::cluster`] starts.
 
-use quorate_jobtracker::{LEASE_DEFAULT, Options, OrderError, Replica, StartError};
+use quorate_jobtracker::{LEASE_DEFAULT, LogPlace, Options, OrderError, Replica, StartError};
 use quorate_protocol::{cluster::Cluster, ids::ReplicaId, sign::SecretKey};
 use std::{fs, io, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, sync::oneshot};
@@ -48,7 +48,8 @@ pub(crate) async fn run(options: ReplicaOptions) -> Result<(), Failure> {
         replica: options.id,
         key,
         directory: options.dir,
-        helper: None,
+        trusted_log: LogPlace::Here,
+        founding: None,
         lease: LEASE_DEFAULT,
         liar: None,
     };

@@ -120,12 +120,14 @@ impl World {
             address: String::new(),
             key: replica_key(id).public(),
             log: None,
+            tpm: None,
         });
         let cluster = Cluster {
             name: "test".to_owned(),
             f: cluster_f,
             allow_liars: true,
             clients: vec![client().public()],
+            authority: None,
             replicas: replicas.collect(),
             trackers: trackers.collect(),
         };
