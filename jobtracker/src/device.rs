@@ -305,11 +305,11 @@ mod tests {
         drop(clerk);
         let device = open(&cluster(), &directory).expect("opens");
         assert_eq!(device.place, (record.clone(), attestation.head));
-        let Ok(Some(Input::Renewed(renewed, _))) = device.start(Box::new(|_| ())).expect("started").renew(Epoch(4))
-        else {
-            panic!("at once")
-        };
-        assert_eq!(renewed, EpochRecord { epoch: Epoch(4), ..record });
+        let mut clerk = device.start(Box::new(|_| ())).expect("started");
+        for (asked, begun) in [(4, 4), (2, 5)] {
+            let Ok(Some(Input::Renewed(renewed, _))) = clerk.renew(Epoch(asked)) else { panic!("at once") };
+            assert_eq!(renewed, EpochRecord { epoch: Epoch(begun), ..record.clone() });
+        }
     }
 
     #[test]

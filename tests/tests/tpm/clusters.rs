@@ -120,6 +120,33 @@ async fn a_machine_that_rebooted_votes_only_when_the_others_admit_it() {
     cluster.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_machines_reboot_at_once_nothing_is_ordered_any_more_and_files_can_still_be_read() {
+    if !installed() {
+        return;
+    }
+    let mut cluster = cluster().await;
+    let text = made_up_text(1 << 16);
+    cluster.put(&text, "/in/text").await;
+    // What is not followed by anything may lack the evidence on their disks.
+    for _ in 0..3 {
+        assert!(order(&cluster, Duration::from_secs(60)).await);
+    }
+    all_vote(&cluster, &[]).await;
+    ALL.into_iter().for_each(|replica| cluster.reboot(replica));
+    cluster.until("all answer", async || cluster.views().await.len() == 3).await;
+    assert!(!order(&cluster, Duration::from_secs(5)).await, "who admitted whom?");
+    assert!(cluster.views().await.iter().all(|view| !view.voting));
+    let status = cluster.quorate(&["cluster", "status"]);
+    let read = cluster.folder().join("read");
+    works(cluster.quorate(&["fs", "get", "/in/text", read.to_str().expect("UTF-8")])).await;
+    assert_eq!(fs::read(read).expect("read"), text);
+    let said = quorate_tests::processes::run(status).await;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("0 of them can vote, and it takes 2: nothing is ordered"), "{said}");
+    cluster.stop().await;
+}
+
 /// `TPM2_Clear`, as root on the host may.
 fn clear(chip: &Swtpm) {
     const LOCKOUT: u32 = 0x4000_000a;
