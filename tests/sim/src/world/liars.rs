@@ -8,7 +8,7 @@ use crate::{
     scenario::Scenario,
     world::network::Parcel,
 };
-use quorate_counter::{Epoch, Position, Simulated};
+use quorate_counter::{Epoch, Position};
 use quorate_protocol::ids::ReplicaId;
 use quorate_smr::{
     Config, Input, Outcome, RequestId,
@@ -22,7 +22,7 @@ const LIAR_INTERVAL: u64 = 10;
 impl Liar {
     pub(super) fn new(scenario: &Scenario, config: &Config, lie: Lie, from: u64, rng: Rng) -> Self {
         let node = config.me.number() as usize;
-        let device = Simulated::new(super::device_key(config.cluster, node), config.cluster, config.me);
+        let device = super::device(config.cluster, node);
         let mut hands = Hands::new(config.me, config.replicas(), config.cluster, Pen::new(device), lie, rng);
         hands.flush_statements_max = scenario.limits.flush_statements_max;
         hands.view_timeout = scenario.limits.view_timeout;
@@ -30,7 +30,7 @@ impl Liar {
             actor: lie.actor(),
             hands,
             from,
-            drafted: vec![(Epoch(0), Position(0)); lie.brains()],
+            drafted: vec![(super::first_epoch(node), Position(0)); lie.brains()],
             diverged: lie.brains() > 1,
         }
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 use ending::Phase;
 use network::Parcel;
-use quorate_counter::{Epoch, EpochRecord, LogKey, Position};
+use quorate_counter::{Epoch, EpochRecord, LogKey, Position, Simulated};
 use quorate_protocol::{
     digest::Digest,
     ids::{OrderedTime, ReplicaId},
@@ -336,7 +336,19 @@ fn device_key(cluster: Digest, node: usize) -> [u8; 32] {
 
 fn record(cluster: Digest, node: usize) -> EpochRecord {
     let key = LogKey::Simulated(device_key(cluster, node));
-    EpochRecord { cluster, replica: ReplicaId::new(node as u32), epoch: Epoch(0), key }
+    EpochRecord { cluster, replica: ReplicaId::new(node as u32), epoch: first_epoch(node), key }
+}
+
+/// A cluster may begin in any epochs, as one does whose trusted logs are in TPMs.
+fn first_epoch(node: usize) -> Epoch {
+    Epoch(node as u64 % 3)
+}
+
+/// A node's device, in its first epoch.
+fn device(cluster: Digest, node: usize) -> Simulated {
+    let mut device = Simulated::new(device_key(cluster, node), cluster, ReplicaId::new(node as u32));
+    (0..first_epoch(node).0).for_each(|_| device.restart());
+    device
 }
 
 impl Node {
@@ -353,7 +365,7 @@ impl Node {
         let config = Config::new(cluster, me, genesis.to_vec(), limits, keys, Arc::new(identify));
         let brains = liar.map_or(1, |(lie, _)| lie.brains());
         Self {
-            brains: (0..brains).map(|_| Brain::new(device_key(cluster, node), cluster, me)).collect(),
+            brains: (0..brains).map(|_| Brain::new(device(cluster, node))).collect(),
             liar: liar.map(|(lie, from)| Liar::new(scenario, &config, lie, from, rng.fork())),
             config: config.with_mutant(scenario.mutant),
             skew: scenario.skew[node],

@@ -7,10 +7,7 @@ use crate::{
     machine::{Machine, Observation, Observer},
 };
 use quorate_counter::{Epoch, Head, Simulated, TrustedLog};
-use quorate_protocol::{
-    digest::Digest,
-    ids::{OrderedTime, ReplicaId},
-};
+use quorate_protocol::{digest::Digest, ids::OrderedTime};
 use quorate_smr::{
     Action, Core, FaultKind, History, Input, Record, Seq,
     message::{Claim, Message, OwnMessage, Statement},
@@ -40,10 +37,10 @@ pub(crate) struct Brain {
 }
 
 impl Brain {
-    pub(super) fn new(key: [u8; 32], cluster: Digest, me: ReplicaId) -> Self {
+    pub(super) fn new(device: Simulated) -> Self {
         Self {
             core: None,
-            device: Simulated::new(key, cluster, me),
+            device,
             disk: Disk::default(),
             photographs: BTreeMap::new(),
             life: 0,
