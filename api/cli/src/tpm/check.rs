@@ -63,7 +63,8 @@ fn told(health: &Health, pcr: u8) -> String {
         "something has extended it since the machine started, which does no harm unless it goes on"
     };
     let lockout = match health.wrong_authorisations {
-        0 => "none".to_owned(),
+        wrong if health.locked_out => format!("yes, after {wrong} wrong authorisations"),
+        0 => "no".to_owned(),
         wrong => format!("no, after {wrong} wrong authorisations"),
     };
     let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
@@ -71,10 +72,10 @@ fn told(health: &Health, pcr: u8) -> String {
     let together = f64::from(PIPELINE) * health.attestations_per_second(PIPELINE);
     format!(
         "SHA-256 bank: there. PCR {pcr}: {value}\n  ({})\n\
-         Lockout: {lockout}\n\
+         Locked out: {lockout}\n\
          Speed: {:.2} ms for an extend, {:.2} ms for a quote.\n\
-         With three such chips: a command waits about {:.0} ms for them; {alone:.0} batches a second one by one, up to {together:.0} \
-         when many wait, of up to 400 commands each.\n",
+         With such chips a command waits at least {:.0} ms for them. They alone would allow {alone:.0} batches a second one by one, and \
+         {together:.0} when many wait, of up to 400 commands each.\n",
         health.value,
         millis(health.extend),
         millis(health.quote),
