@@ -251,11 +251,13 @@ mod tests {
             agreement: Default::default(),
             allow_liars: true,
             clients: vec![client.public()],
+            authority: None,
             replicas: vec![ReplicaMember {
                 id: ReplicaId::new(0),
                 address: "127.0.0.1:1".to_owned(),
                 key: key(1),
                 log: None,
+                tpm: None,
             }],
             trackers: vec![TrackerMember { id: TrackerId::new(0), domain: Domain("d0".to_owned()), key: key(2) }],
         }

@@ -3,6 +3,7 @@
 //! * [`guide`]: writing and running jobs;
 //! * [`architecture`]: what is built, and what must hold;
 //! * [`fault_model`]: who may lie, how it is found out, and what is not protected;
+//! * [`tpm`]: trusted logs in TPMs, for operators;
 //! * [`testing`]: where the tests are, and how to run them;
 //! * [`changelog`]: what changed.
 
@@ -20,6 +21,9 @@ pub mod guide {}
 
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}
+
+#[doc = include_str!("../docs/tpm.md")]
+pub mod tpm {}
 
 /// The examples of the project's front page.
 #[cfg(doctest)]

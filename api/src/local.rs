@@ -11,7 +11,7 @@ use crate::{
 };
 use futures::{TryStreamExt, future::join_all};
 use quorate_dfs::Upload;
-use quorate_jobtracker::{Replica, client::Client};
+use quorate_jobtracker::{LogPlace, Replica, client::Client};
 use quorate_liars::Kind;
 use quorate_protocol::{
     cluster::{Cluster, ReplicaMember, TrackerMember},
@@ -142,7 +142,7 @@ impl Builder {
             keys.insert(TrackerId::new(number), new_key()?);
         }
         let replica = |(id, key, listener): &(ReplicaId, SecretKey, TcpListener)| {
-            Ok(ReplicaMember { id: *id, address: local_address(listener)?, key: key.public(), log: None })
+            Ok(ReplicaMember { id: *id, address: local_address(listener)?, key: key.public(), log: None, tpm: None })
         };
         let tracker = |(id, key): (&TrackerId, &SecretKey)| TrackerMember {
             id: *id,
@@ -155,6 +155,7 @@ impl Builder {
             agreement: self.agreement,
             allow_liars: !self.liars.is_empty(),
             clients: vec![key.public()],
+            authority: None,
             replicas: seats.iter().map(replica).collect::<Result<_, Failure>>()?,
             trackers: keys.iter().map(tracker).collect(),
         });
@@ -277,7 +278,8 @@ impl LocalCluster {
                 replica,
                 key,
                 directory: root.join(replica.to_string()),
-                helper: None,
+                trusted_log: LogPlace::Here,
+                founding: None,
                 lease: quorate_jobtracker::LEASE_DEFAULT,
                 liar: None,
             };

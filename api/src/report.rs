@@ -296,6 +296,7 @@ mod tests {
             agreement: Default::default(),
             allow_liars: true,
             clients: Vec::new(),
+            authority: None,
             replicas: Vec::new(),
             trackers: (0..3).map(member).collect(),
         };

@@ -1,14 +1,15 @@
-//! The replica's trusted log: in this process by default, or in a helper process under another user; or no such log, where
-//! the replicas witness each other's (`witness`).
+//! The replica's trusted log: in this process by default, in a helper process under another user, or in a TPM; or no such
+//! log, where the replicas witness each other's (`witness`).
 
 use crate::{
+    founding::Founding,
     keys::genesis,
     links::Words,
     witness::{Assembly, Bench, Inlet},
 };
 use quorate_counter::{
-    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, OpenError, Software, TrustedLog,
-    helper::Remote,
+    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, LogKey, OpenError, Software,
+    TrustedLog, helper::Remote,
 };
 use quorate_protocol::{
     cluster::{Agreement, Cluster},
@@ -30,6 +31,29 @@ use std::{
 pub(crate) const FILE_NAME: &str = "trusted-log";
 /// How long a helper process may take to attest.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a replica's trusted log is.
+#[derive(Clone, Debug, Default)]
+pub enum LogPlace {
+    /// In the replica's process, with its state in the replica's directory.
+    #[default]
+    Here,
+    /// In a process of its own, behind this socket.
+    Helper(PathBuf),
+    /// In a TPM. The cluster's configuration must have it.
+    #[cfg(feature = "tpm")]
+    Tpm(Box<crate::TpmPlace>),
+}
+
+impl LogPlace {
+    fn is_tpm(&self) -> bool {
+        match self {
+            Self::Here | Self::Helper(_) => false,
+            #[cfg(feature = "tpm")]
+            Self::Tpm(_) => true,
+        }
+    }
+}
 
 /// Why there is no trusted log to work with.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +88,32 @@ pub enum LogError {
         #[source]
         source: std::io::Error,
     },
-    /// A helper process is named, and there is no trusted log for it to hold.
-    #[error("with agreement = \"pbft\" there is no trusted log, and none in a helper process")]
-    NoHelper,
+    /// A helper process or a TPM is named, and there is no trusted log for it to hold.
+    #[error("with agreement = \"pbft\" there is no trusted log, in no helper process and no TPM")]
+    NotThere,
+    /// The configuration has another kind of trusted log for the replica.
+    #[error(
+        "the cluster's configuration has {} as the trusted log of {replica}",
+        if *.tpm { "a TPM" } else { "a log in software" }
+    )]
+    Kind {
+        /// The replica.
+        replica: ReplicaId,
+        /// Whether it has a TPM.
+        tpm: bool,
+    },
+    /// The TPM is another one than the configuration has, and nobody who may approved it.
+    #[error(
+        "the enrolment is of another TPM than the cluster's configuration has for {replica}, and the cluster's authority \
+         has not approved it for {replica}"
+    )]
+    NotApproved {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The TPM does not do.
+    #[error("the TPM cannot be this replica's trusted log")]
+    Tpm(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There is no thread for it.
     #[error("the operating system gives the trusted log no thread")]
     Thread(#[source] std::io::Error),
@@ -93,6 +140,16 @@ pub(crate) struct Device {
     pub(crate) place: (EpochRecord, Head),
 }
 
+/// Whether an epoch is one of the log that the configuration has. A TPM's key says more than which chip it is, and another chip may
+/// come in its place.
+fn is_of(record: &EpochRecord, expected: &EpochRecord) -> bool {
+    let same_device = match &record.key {
+        LogKey::Tpm(_) => record.may_follow(expected),
+        software => software.same_device(&expected.key),
+    };
+    same_device && (record.cluster, record.replica) == (expected.cluster, expected.replica)
+}
+
 fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
     match kept {
         Record::Flush(flush) if (flush.replica, flush.epoch) == (record.replica, record.epoch) => Some(flush),
@@ -108,31 +165,53 @@ fn own_flush<'a>(kept: &'a Record, record: &EpochRecord) -> Option<&'a Flush> {
 }
 
 impl Device {
-    /// Opens the log in the replica's directory, or that of a helper behind a socket.
+    /// Opens the log, wherever it is.
     pub(crate) fn open(
         cluster: &Cluster,
+        founding: Option<&Founding>,
         replica: ReplicaId,
         key: &SecretKey,
         directory: &Path,
-        helper: Option<&PathBuf>,
+        place: &LogPlace,
     ) -> Result<Self, LogError> {
         if cluster.agreement == Agreement::Pbft {
-            return Self::witnessed(cluster, replica, key, directory, helper);
+            return Self::witnessed(cluster, replica, key, directory, place);
         }
-        let log: Box<dyn TrustedLog> = match helper {
-            Some(socket) => Box::new(
-                Remote::connect(socket, HELPER_TIMEOUT)
-                    .map_err(|source| LogError::Helper { socket: socket.clone(), source })?,
-            ),
-            None => {
-                let path = directory.join(FILE_NAME);
+        let tpm = cluster.replica(replica).is_some_and(|member| member.tpm.is_some());
+        if tpm != place.is_tpm() {
+            return Err(LogError::Kind { replica, tpm });
+        }
+        let path = directory.join(FILE_NAME);
+        let (log, kind, file): (Box<dyn TrustedLog>, _, _) = match place {
+            LogPlace::Here => {
                 // The store syncs what is attested before it is: after a crash of the machine the log catches up.
                 let durability = Durability::Process;
-                Box::new(Software::open_with(&path, key.clone(), cluster.id(), replica, durability)?)
+                let log = Software::open_with(&path, key.clone(), cluster.id(), replica, durability)?;
+                (Box::new(log), "software", Some(path))
+            }
+            LogPlace::Helper(socket) => {
+                let connected = Remote::connect(socket, HELPER_TIMEOUT);
+                let log = connected.map_err(|source| LogError::Helper { socket: socket.clone(), source })?;
+                (Box::new(log), "software, in a helper process", None)
+            }
+            #[cfg(feature = "tpm")]
+            LogPlace::Tpm(tpm) => {
+                let log = tpm.open(cluster, replica, directory)?;
+                let kind = if log.is_virtual() { "tpm, virtual" } else { "tpm" };
+                (Box::new(log), kind, None)
             }
         };
-        let file = helper.is_none().then(|| directory.join(FILE_NAME));
-        Self::check(log, cluster, replica, file)
+        let expected = genesis(cluster, founding).into_iter().find(|expected| expected.replica == replica);
+        if !expected.is_some_and(|expected| is_of(log.record(), &expected)) {
+            return Err(LogError::Foreign { replica });
+        }
+        Self::at_its_place(log, kind, file)
+    }
+
+    fn at_its_place(mut log: Box<dyn TrustedLog>, kind: &'static str, file: Option<PathBuf>) -> Result<Self, LogError> {
+        let head = log.append(&[])?.head;
+        let place = (log.record().clone(), head);
+        Ok(Self { log: Kind::Trusted { log, file }, kind, place })
     }
 
     fn witnessed(
@@ -140,31 +219,15 @@ impl Device {
         replica: ReplicaId,
         key: &SecretKey,
         directory: &Path,
-        helper: Option<&PathBuf>,
+        place: &LogPlace,
     ) -> Result<Self, LogError> {
-        if helper.is_some() {
-            return Err(LogError::NoHelper);
+        if !matches!(place, LogPlace::Here) {
+            return Err(LogError::NotThere);
         }
         let memory = |source| LogError::Memory { directory: directory.to_owned(), source };
         let assembly = Assembly::open(cluster, replica, key, directory).map_err(memory)?;
         let place = assembly.stands();
         Ok(Self { log: Kind::Witnessed(Box::new(assembly)), kind: "none (witnessed)", place })
-    }
-
-    fn check(
-        mut log: Box<dyn TrustedLog>,
-        cluster: &Cluster,
-        replica: ReplicaId,
-        file: Option<PathBuf>,
-    ) -> Result<Self, LogError> {
-        let record = log.record().clone();
-        let expected = genesis(cluster).into_iter().find(|expected| expected.replica == replica);
-        if expected.is_none_or(|expected| EpochRecord { epoch: record.epoch, ..expected } != record) {
-            return Err(LogError::Foreign { replica });
-        }
-        let kind = if file.is_some() { "software" } else { "software, in a helper process" };
-        let head = log.append(&[])?.head;
-        Ok(Self { log: Kind::Trusted { log, file }, kind, place: (record, head) })
     }
 
     /// Gives a log that a crash of the machine put back what it had attested before, as the replica's own records have
@@ -212,7 +275,10 @@ impl Device {
     pub(crate) fn start(self, words: Words, tell: Box<dyn FnMut(Completion) + Send>) -> Result<Clerk, LogError> {
         Ok(match self.log {
             Kind::Trusted { log, file: Some(file) } => Clerk::Here { log, file },
-            Kind::Trusted { log, file: None } => Clerk::Desk(Desk::start(log, tell).map_err(LogError::Thread)?),
+            Kind::Trusted { log, file: None } => {
+                let epoch = self.place.0.epoch;
+                Clerk::Desk { desk: Desk::start(log, tell).map_err(LogError::Thread)?, epoch }
+            }
             Kind::Witnessed(assembly) => Clerk::Bench(assembly.start(words, tell).map_err(LogError::Thread)?),
         })
     }
@@ -220,8 +286,15 @@ impl Device {
 
 /// Whoever does the log's work: the caller itself, when that is quicker than telling somebody.
 pub(crate) enum Clerk {
-    Here { log: Box<dyn TrustedLog>, file: PathBuf },
-    Desk(Desk),
+    Here {
+        log: Box<dyn TrustedLog>,
+        file: PathBuf,
+    },
+    Desk {
+        desk: Desk,
+        /// That the log is in, or will be.
+        epoch: Epoch,
+    },
     Bench(Bench),
 }
 
@@ -230,20 +303,24 @@ impl Clerk {
     pub(crate) fn attest(&mut self, digests: Vec<Digest>) -> Result<Option<Input>, LogError> {
         match self {
             Clerk::Here { log, .. } => Ok(Some(Input::Attested(log.append(&digests)?))),
-            Clerk::Desk(desk) => desk.submit(digests).map(|()| None).map_err(refused),
+            Clerk::Desk { desk, .. } => desk.submit(digests).map(|()| None).map_err(refused),
             Clerk::Bench(bench) => bench.desk().submit(digests).map(|()| None).map_err(refused),
         }
     }
 
-    /// Begins an epoch.
+    /// Begins an epoch: this one, or the next one of a log that has gone further by itself, as a TPM's does with each boot.
     pub(crate) fn renew(&mut self, epoch: Epoch) -> Result<Option<Input>, LogError> {
+        let above = |have: Epoch| epoch.max(Epoch(have.0.saturating_add(1)));
         match self {
             Clerk::Here { log, .. } => {
-                log.renew(epoch)?;
+                log.renew(above(log.record().epoch))?;
                 let Attestation { certificate, .. } = log.append(&[])?;
                 Ok(Some(Input::Renewed(log.record().clone(), certificate)))
             }
-            Clerk::Desk(desk) => desk.renew(epoch).map(|()| None).map_err(refused),
+            Clerk::Desk { desk, epoch } => {
+                *epoch = above(*epoch);
+                desk.renew(*epoch).map(|()| None).map_err(refused)
+            }
             Clerk::Bench(bench) => bench.desk().renew(epoch).map(|()| None).map_err(refused),
         }
     }
@@ -253,8 +330,8 @@ impl Clerk {
         let file = match self {
             Clerk::Here { file, .. } => file.as_path(),
             Clerk::Bench(bench) => bench.file(),
-            // A helper sees to it itself.
-            Clerk::Desk(_) => return Ok(()),
+            // A helper sees to it itself. A TPM's place ends with the machine's boot.
+            Clerk::Desk { .. } => return Ok(()),
         };
         let synced = File::open(file).and_then(|file| file.sync_data());
         synced.map_err(|error| LogError::Device(DeviceError::Storage(error)))
@@ -286,7 +363,7 @@ mod tests {
         cluster_of(&["a:1", "b:1", "c:1"].map(str::to_owned))
     }
     fn open(cluster: &Cluster, directory: &TempDir) -> Result<Device, LogError> {
-        Device::open(cluster, REPLICA, &replica_key(0), directory.path(), None)
+        Device::open(cluster, None, REPLICA, &replica_key(0), directory.path(), &LogPlace::Here)
     }
 
     #[test]
@@ -302,12 +379,11 @@ mod tests {
         drop(clerk);
         let device = open(&cluster(), &directory).expect("opens");
         assert_eq!(device.place, (record.clone(), attestation.head));
-        let Ok(Some(Input::Renewed(renewed, _))) =
-            device.start(Words::default(), Box::new(|_| ())).expect("started").renew(Epoch(4))
-        else {
-            panic!("at once")
-        };
-        assert_eq!(renewed, EpochRecord { epoch: Epoch(4), ..record });
+        let mut clerk = device.start(Words::default(), Box::new(|_| ())).expect("started");
+        for (asked, begun) in [(4, 4), (2, 5)] {
+            let Ok(Some(Input::Renewed(renewed, _))) = clerk.renew(Epoch(asked)) else { panic!("at once") };
+            assert_eq!(renewed, EpochRecord { epoch: Epoch(begun), ..record.clone() });
+        }
     }
 
     #[test]
@@ -359,7 +435,8 @@ mod tests {
     fn a_helper_that_is_not_there_is_said() {
         let directory = TempDir::new().expect("a directory");
         let socket = directory.path().join("nobody");
-        let error = Device::open(&cluster(), REPLICA, &replica_key(0), directory.path(), Some(&socket)).err();
+        let place = LogPlace::Helper(socket.clone());
+        let error = Device::open(&cluster(), None, REPLICA, &replica_key(0), directory.path(), &place).err();
         assert!(
             matches!(&error, Some(LogError::Helper { socket: named, source: DeviceError::Unreachable(_) }) if *named == socket),
             "{error:?}"

@@ -1,10 +1,10 @@
-//! A replica's trusted log in a process of its own: what `quorate trusted-log` runs. [`Options::helper`] is the other end.
+//! A replica's trusted log in a process of its own: what `quorate trusted-log` runs. [`LogPlace::Helper`] is the other end.
 //!
 //! Its state is on the disk before anything is attested, so it may be killed at any moment. It has no more to do with
 //! the replica's agreement than its key, and belongs under another user: a replica that is broken into can then neither
 //! read the key nor put an older state back.
 //!
-//! [`Options::helper`]: crate::Options::helper
+//! [`LogPlace::Helper`]: crate::LogPlace::Helper
 
 use crate::{device::FILE_NAME, keys::genesis};
 use quorate_counter::{LogKey, OpenError, Software, TrustedLog, helper};
@@ -47,6 +47,9 @@ pub enum HelperError {
     /// The key is not the one of the configuration.
     #[error("this is not the key that the cluster's configuration has for the trusted log of {0}")]
     WrongKey(ReplicaId),
+    /// The configuration has a TPM for it.
+    #[error("the cluster's configuration has a TPM as the trusted log of {0}, and no process")]
+    Tpm(ReplicaId),
     /// The directory cannot be made.
     #[error("the directory {} cannot be used", .path.display())]
     Directory {
@@ -121,7 +124,10 @@ impl Helper {
 fn check(options: &HelperOptions) -> Result<(), HelperError> {
     options.cluster.check().map_err(HelperError::Cluster)?;
     let replica = options.replica;
-    let expected = genesis(&options.cluster).into_iter().find(|record| record.replica == replica);
+    if options.cluster.replica(replica).is_some_and(|member| member.tpm.is_some()) {
+        return Err(HelperError::Tpm(replica));
+    }
+    let expected = genesis(&options.cluster, None).into_iter().find(|record| record.replica == replica);
     let expected = expected.ok_or(HelperError::NotAMember(replica))?;
     if expected.key == LogKey::Software(options.key.public()) { Ok(()) } else { Err(HelperError::WrongKey(replica)) }
 }
@@ -163,7 +169,7 @@ mod tests {
         let helper = Helper::start(options(folder.path())).expect("starts");
         let socket = folder.path().join("socket");
         let remote = helper::Remote::connect(&socket, std::time::Duration::from_secs(30)).expect("connects");
-        assert_eq!(Some(remote.record()), genesis(&options(folder.path()).cluster).first());
+        assert_eq!(Some(remote.record()), genesis(&options(folder.path()).cluster, None).first());
         helper.stop().expect("stops");
         assert!(!socket.exists());
     }

@@ -1,6 +1,6 @@
 //! The replicas' keys as the agreement uses them, and what it is configured with.
 
-use crate::door::Door;
+use crate::{door::Door, founding::Founding};
 use quorate_counter::{Epoch, EpochRecord, LogKey};
 use quorate_protocol::{
     cluster::{Agreement, Cluster, ReplicaMember},
@@ -48,24 +48,31 @@ impl Keys for Keyring {
     }
 }
 
-/// The first epoch of each replica's trusted log.
-pub(crate) fn genesis(cluster: &Cluster) -> Vec<EpochRecord> {
+/// The first epoch of each replica's trusted log: that of a TPM as the founding has it, and the others as they follow from the configuration.
+pub(crate) fn genesis(cluster: &Cluster, founding: Option<&Founding>) -> Vec<EpochRecord> {
     let id = cluster.id();
     let witnesses: Vec<_> = cluster.replicas.iter().map(|member| member.key).collect();
     let key = |member: &ReplicaMember| match cluster.agreement {
         Agreement::Minbft => LogKey::Software(member.log.unwrap_or(member.key)),
         Agreement::Pbft => LogKey::Witnessed(witnesses.clone()),
     };
-    let record =
+    let configured =
         |member: &ReplicaMember| EpochRecord { cluster: id, replica: member.id, epoch: Epoch(0), key: key(member) };
-    cluster.replicas.iter().map(record).collect()
+    let founded = |id| founding.and_then(|founding| founding.record(id)).cloned();
+    cluster.replicas.iter().map(|member| founded(member.id).unwrap_or_else(|| configured(member))).collect()
 }
 
 /// What the agreement is told when a replica starts.
-pub(crate) fn configuration(cluster: &Cluster, me: ReplicaId, key: &SecretKey, door: Arc<Door>) -> Config {
+pub(crate) fn configuration(
+    cluster: &Cluster,
+    founding: Option<&Founding>,
+    me: ReplicaId,
+    key: &SecretKey,
+    door: Arc<Door>,
+) -> Config {
     let keys = Arc::new(Keyring::new(cluster, key.clone()));
     let identify: Arc<Identify> = Arc::new(move |bytes| door.admit(bytes).ok().map(|admitted| admitted.id));
-    Config::new(cluster.id(), me, genesis(cluster), Limits::default(), keys, identify)
+    Config::new(cluster.id(), me, genesis(cluster, founding), Limits::default(), keys, identify)
 }
 
 #[cfg(test)]

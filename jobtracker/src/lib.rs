@@ -13,6 +13,7 @@
 //! | `store`, `device` | what is kept on the disk, and the trusted log |
 //! | `helper` | the trusted log in a process of its own |
 //! | `witness`, `slots` | what is in its place where no device is trusted, and where that remembers |
+//! | `tpm`, `founding` | the trusted log in a TPM (feature `tpm`), and how a cluster with TPMs begins |
 //! | `application`, `histories` | the executed state, and the histories that led to it |
 //! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
 //! | `liars` | replicas that lie, for tests and demonstrations |
@@ -22,6 +23,7 @@ pub mod client;
 mod application;
 mod device;
 mod door;
+mod founding;
 mod helper;
 mod histories;
 mod housekeeper;
@@ -38,12 +40,15 @@ mod service;
 mod slots;
 mod store;
 mod topic;
+#[cfg(feature = "tpm")]
+mod tpm;
 mod witness;
 
 #[cfg(test)]
 mod testing;
 
-pub use device::LogError;
+pub use device::{LogError, LogPlace};
+pub use founding::{FOUNDING_BYTES_MAX, Founding, FoundingError};
 pub use helper::{Helper, HelperError, HelperOptions};
 pub use liars::{ReplicaLiar, UnknownReplicaLiar};
 pub use node::BeginError;
@@ -51,3 +56,5 @@ pub use order::{OrderError, Stopped};
 pub use quorate_counter::{DeviceError, OpenError, helper::own_user};
 pub use replica::{LEASE_DEFAULT, Options, Replica, StartError};
 pub use store::{Place, StoreError};
+#[cfg(feature = "tpm")]
+pub use tpm::{FoundError, TpmPlace, found};

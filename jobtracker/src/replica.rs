@@ -2,8 +2,9 @@
 
 use crate::{
     application::{Application, Shared},
-    device::{Device, LogError},
+    device::{Device, LogError, LogPlace},
     door::Door,
+    founding::Founding,
     housekeeper::{Housekeeper, Voice},
     keys::{Keyring, configuration},
     liars::ReplicaLiar,
@@ -50,8 +51,10 @@ pub struct Options {
     pub key: SecretKey,
     /// Where it keeps what it must not forget, its trusted log too. It is made when it does not exist.
     pub directory: PathBuf,
-    /// The socket of the process that holds its trusted log, when that is not this one.
-    pub helper: Option<PathBuf>,
+    /// Where its trusted log is.
+    pub trusted_log: LogPlace,
+    /// How the cluster began, when a replica's trusted log is in a TPM.
+    pub founding: Option<Founding>,
     /// How long a tracker may be without a stream of directives: usually [`LEASE_DEFAULT`].
     pub lease: Duration,
     /// How it lies. Only where the cluster's configuration allows liars.
@@ -73,6 +76,18 @@ pub enum StartError {
     /// The configuration allows no liars.
     #[error("the cluster's configuration does not allow liars")]
     NoLiars,
+    /// The configuration has TPMs, and this build cannot check them.
+    #[error(
+        "the cluster's configuration has TPMs as trusted logs, and this program was built without them: build it with \
+         `--features tpm`"
+    )]
+    TpmNotBuilt,
+    /// The configuration has TPMs, and the replica was not told how the cluster began.
+    #[error("the cluster's configuration has TPMs as trusted logs: its replicas start with the cluster's founding")]
+    NotFounded,
+    /// The founding is of another cluster, or the cluster needs none.
+    #[error("the founding is not that of this cluster")]
+    Founding,
     /// What it kept cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,13 +127,13 @@ impl Replica {
         check(&options)?;
         let address = listener.local_addr()?;
         let (store, kept, device) = open(&options).await?;
-        let Options { cluster, replica, key, lease, liar, .. } = options;
+        let Options { cluster, founding, replica, key, lease, liar, .. } = options;
         let id = cluster.id();
         let lie = liar.map(|liar| liar.lie(id, replica, Keyring::new(&cluster, key.clone())));
         let door = Arc::new(Door::new(Arc::clone(&cluster)));
-        let config = configuration(&cluster, replica, &key, Arc::clone(&door));
+        let config = configuration(&cluster, founding.as_ref(), replica, &key, Arc::clone(&door));
         let (inbox, verifier) = (Inbox::new(), Verifier::new(&config));
-        let identity = Arc::new(Identity::new(Arc::clone(&cluster), replica, key.clone()));
+        let identity = Arc::new(Identity::new(Arc::clone(&cluster), founding.as_ref(), replica, key.clone()));
         let links = Arc::new(Incoming::new(Arc::clone(&identity), verifier, inbox.sender(), device.inlet()));
         let (stopping, stop) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -216,15 +231,27 @@ fn check(options: &Options) -> Result<(), StartError> {
     if member.key != options.key.public() {
         return Err(StartError::WrongKey(replica));
     }
+    check_founding(&options.cluster, options.founding.as_ref())?;
     if options.liar.is_some() && !options.cluster.allow_liars { Err(StartError::NoLiars) } else { Ok(()) }
 }
 
+fn check_founding(cluster: &Cluster, founding: Option<&Founding>) -> Result<(), StartError> {
+    if cluster.has_tpms() && !cfg!(feature = "tpm") {
+        return Err(StartError::TpmNotBuilt);
+    }
+    match founding {
+        None if cluster.has_tpms() => Err(StartError::NotFounded),
+        Some(founding) if founding.cluster() != cluster.id() => Err(StartError::Founding),
+        None | Some(_) => Ok(()),
+    }
+}
+
 async fn open(options: &Options) -> Result<(Store, Kept, Device), StartError> {
-    let Options { cluster, replica, key, directory, helper, .. } = options.clone();
+    let Options { cluster, founding, replica, key, directory, trusted_log, .. } = options.clone();
     let path = directory.clone();
     let open_store = {
-        let (id, directory) = (cluster.id(), directory.clone());
-        move || Store::open(&directory, id, replica)
+        let (id, directory, founding) = (cluster.id(), directory.clone(), founding.as_ref().map(Founding::digest));
+        move || Store::open(&directory, id, replica, founding)
     };
     // The store panics on some damage that it does not expect.
     let opened = tokio::task::spawn_blocking(open_store).await.unwrap_or_else(|_| {
@@ -232,7 +259,7 @@ async fn open(options: &Options) -> Result<(Store, Kept, Device), StartError> {
     });
     let (store, kept) = opened?;
     let open_device = move || {
-        let mut device = Device::open(&cluster, replica, &key, &directory, helper.as_ref())?;
+        let mut device = Device::open(&cluster, founding.as_ref(), replica, &key, &directory, &trusted_log)?;
         device.catch_up(&kept.records)?;
         Ok::<_, LogError>((kept, device))
     };

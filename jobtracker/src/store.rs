@@ -128,8 +128,19 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens a directory's store and reads what it holds, or makes a new one.
-    pub(crate) fn open(directory: &Path, cluster: Digest, replica: ReplicaId) -> Result<(Self, Kept), StoreError> {
+    /// Whether a directory has a store.
+    #[cfg(feature = "tpm")]
+    pub(crate) fn is_in(directory: &Path) -> bool {
+        directory.join(FILE_NAME).exists()
+    }
+
+    /// Opens a directory's store and reads what it holds, or makes a new one. `founding` is the digest of the cluster's, if it has one.
+    pub(crate) fn open(
+        directory: &Path,
+        cluster: Digest,
+        replica: ReplicaId,
+        founding: Option<Digest>,
+    ) -> Result<(Self, Kept), StoreError> {
         let unusable = |source| StoreError::Directory { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(unusable)?;
         let path = directory.join(FILE_NAME);
@@ -145,18 +156,19 @@ impl Store {
         // A new file must not vanish from its directory when the power does.
         fs::File::open(directory).and_then(|folder| folder.sync_all()).map_err(unusable)?;
         let mut store = Self { store, path, next: 0, staged: Vec::new() };
-        store.claim(cluster, replica)?;
+        store.claim(cluster, replica, founding)?;
         let kept = store.read()?;
         Ok((store, kept))
     }
 
     /// Makes the tables of a new store, or checks whose store an old one is.
-    fn claim(&self, cluster: Digest, replica: ReplicaId) -> Result<(), StoreError> {
-        let fields: [(&str, &'static str, Vec<u8>); 3] = [
+    fn claim(&self, cluster: Digest, replica: ReplicaId, founding: Option<Digest>) -> Result<(), StoreError> {
+        let mut fields: Vec<(&str, &'static str, Vec<u8>)> = vec![
             ("format", "version of this program", FORMAT.to_le_bytes().to_vec()),
             ("cluster", "cluster", cluster.as_bytes().to_vec()),
             ("replica", "replica", replica.number().to_le_bytes().to_vec()),
         ];
+        fields.extend(founding.map(|founding| ("founding", "founding of the cluster", founding.as_bytes().to_vec())));
         let differs = || -> Result<Option<&'static str>, redb::Error> {
             let identity = self.store.begin_read()?.open_table(IDENTITY)?;
             for (field, what, value) in &fields {

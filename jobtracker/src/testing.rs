@@ -48,6 +48,7 @@ pub(crate) fn cluster_of(addresses: &[String]) -> Cluster {
         address: address.clone(),
         key: replica_key(number).public(),
         log: None,
+        tpm: None,
     };
     let tracker = TrackerMember { id: TRACKER, domain: Domain("d0".to_owned()), key: key(Who::Tracker).public() };
     Cluster {
@@ -56,6 +57,7 @@ pub(crate) fn cluster_of(addresses: &[String]) -> Cluster {
         agreement: Default::default(),
         allow_liars: false,
         clients: vec![key(Who::Client).public()],
+        authority: None,
         replicas: (0..).zip(addresses).map(replica).collect(),
         trackers: vec![tracker],
     }

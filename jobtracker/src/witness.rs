@@ -146,7 +146,7 @@ impl Assembly {
         let (memory, seen) = Slots::open(&directory.join(MEMORY_FILE), owner)?;
         let seen = seen.map(|bytes| canonical::decode::<Vec<Option<Seen>>>(&bytes, VALUE_BYTES_MAX));
         let seen = seen.transpose().map_err(|error| damaged(&error))?.unwrap_or_default();
-        let logs = genesis(cluster);
+        let logs = genesis(cluster, None);
         let own = logs.get(me.number() as usize).cloned();
         let own = own.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a replica of the cluster"))?;
         let key = || WitnessKey::Ed25519(key.clone());
@@ -321,7 +321,7 @@ mod tests {
     }
     /// What a replica asks for its own log.
     fn request(of: u32, digests: &[Digest]) -> Request {
-        let record = genesis(&cluster()).swap_remove(of as usize);
+        let record = genesis(&cluster(), None).swap_remove(of as usize);
         let mut gather = Gather::new(record, WitnessKey::Ed25519(replica_key(of)), None);
         assert_eq!(gather.ask(digests).expect("few"), None);
         gather.request().expect("asked for").clone()

@@ -5,7 +5,7 @@ mod fixture;
 use fixture::*;
 use futures::StreamExt;
 use quorate_counter::{Epoch, Software, helper};
-use quorate_jobtracker::{Options, Replica, ReplicaLiar, StartError, StoreError, client::Client};
+use quorate_jobtracker::{LogPlace, Options, Replica, ReplicaLiar, StartError, StoreError, client::Client};
 use quorate_protocol::{
     cluster::Cluster,
     digest::Digest,
@@ -56,8 +56,9 @@ impl Trio {
     fn options(&self, replica: usize) -> Options {
         let number = u8::try_from(replica).expect("three");
         let liar = self.liar.filter(|(liar, _)| *liar == replica).map(|(_, liar)| liar);
-        let helper = self.helper.clone().filter(|(with, _)| *with == replica).map(|(_, socket)| socket);
-        Options { liar, helper, ..options(&self.cluster, number, self.directories[replica].path(), LEASE_LONG) }
+        let helper = self.helper.clone().filter(|(with, _)| *with == replica);
+        let trusted_log = helper.map_or(LogPlace::Here, |(_, socket)| LogPlace::Helper(socket));
+        Options { liar, trusted_log, ..options(&self.cluster, number, self.directories[replica].path(), LEASE_LONG) }
     }
 
     fn client(&self) -> Client {

@@ -3,7 +3,7 @@
 mod fixture;
 
 use fixture::*;
-use quorate_jobtracker::{LogError, Options, Replica, ReplicaLiar, StartError, StoreError};
+use quorate_jobtracker::{LogError, LogPlace, Options, Replica, ReplicaLiar, StartError, StoreError};
 use quorate_protocol::{
     cluster::{Agreement, Cluster},
     query::ReplicaView,
@@ -210,9 +210,9 @@ async fn what_makes_no_sense_without_trusted_logs_is_refused() {
     };
     let few = start(options(&three, 0, directory.path(), LEASE_LONG)).await;
     assert!(matches!(&few, Some(StartError::Cluster(why)) if why.contains("3f + 1")), "{few:?}");
-    let helper = Some(directory.path().join("socket"));
-    let helped = start(Options { helper, ..options(&four.cluster, 0, directory.path(), LEASE_LONG) }).await;
-    assert!(matches!(helped, Some(StartError::TrustedLog(LogError::NoHelper))), "{helped:?}");
+    let trusted_log = LogPlace::Helper(directory.path().join("socket"));
+    let helped = start(Options { trusted_log, ..options(&four.cluster, 0, directory.path(), LEASE_LONG) }).await;
+    assert!(matches!(helped, Some(StartError::TrustedLog(LogError::NotThere))), "{helped:?}");
     let spoilt = TempDir::new().expect("a directory");
     fs::write(spoilt.path().join("witness"), [7; 16384]).expect("written");
     let damaged = start(options(&four.cluster, 0, spoilt.path(), LEASE_LONG)).await;

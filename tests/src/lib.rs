@@ -12,5 +12,7 @@ pub mod processes;
 pub mod proxy;
 pub mod reference;
 pub mod replicas;
+#[cfg(feature = "tpm")]
+pub mod tpms;
 
 pub use processes::Processes;

@@ -56,6 +56,9 @@ pub struct Setup {
     pub helpers: Vec<ReplicaId>,
     /// The user that those run as, when it is another one.
     pub helpers_user: Option<u32>,
+    /// Whether the replicas' trusted logs are in TPMs, one in software for each.
+    #[cfg(feature = "tpm")]
+    pub tpms: bool,
 }
 
 impl Setup {
@@ -71,6 +74,8 @@ impl Setup {
             proxied: false,
             helpers: Vec::new(),
             helpers_user: None,
+            #[cfg(feature = "tpm")]
+            tpms: false,
         }
     }
 
@@ -88,6 +93,8 @@ pub struct Processes {
     connection: Connection,
     /// From whom to whom.
     proxies: BTreeMap<(ReplicaId, ReplicaId), Proxy>,
+    #[cfg(feature = "tpm")]
+    pub(crate) tpms: crate::tpms::Tpms,
 }
 
 impl Processes {
@@ -105,12 +112,25 @@ impl Processes {
     /// When it does not come up.
     pub async fn set_up(setup: Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("quorate-test-").tempdir().expect("a folder");
-        let (cluster, client) = configure(&setup, folder.path());
+        #[cfg_attr(not(feature = "tpm"), expect(unused_mut, reason = "nothing is added to it"))]
+        let (mut cluster, client) = configure(&setup, folder.path());
+        #[cfg(feature = "tpm")]
+        let tpms = crate::tpms::Tpms::start(&setup, &mut cluster, folder.path()).await;
         connection::save(&folder.path().join("connection"), &cluster, &client).expect("a connection");
         let connection = Connection::open(Some(&folder.path().join("connection"))).expect("a connection");
         let proxies = if setup.proxied { proxies(&cluster).await } else { BTreeMap::new() };
         write_configurations(folder.path(), &cluster, &proxies);
-        let mut this = Self { setup, folder, members: BTreeMap::new(), connection, proxies };
+        let mut this = Self {
+            setup,
+            folder,
+            members: BTreeMap::new(),
+            connection,
+            proxies,
+            #[cfg(feature = "tpm")]
+            tpms,
+        };
+        #[cfg(feature = "tpm")]
+        this.found().await;
         for replica in this.setup.helpers.clone() {
             this.start_helper(replica).await;
         }
@@ -158,6 +178,8 @@ impl Processes {
                 if self.setup.helpers.contains(&id) {
                     command.arg("--trusted-log").arg(self.helper_socket(id));
                 }
+                #[cfg(feature = "tpm")]
+                self.tpms.tell(id, self.folder.path(), &mut command);
                 format!("{name}.toml")
             }
         };
@@ -367,6 +389,7 @@ fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
         address: socket.local_addr().expect("an address").to_string(),
         key: key(&id.to_string()).public(),
         log: setup.helpers.contains(&id).then(|| key(&crate::helpers::name(id)).public()),
+        tpm: None,
     };
     let tracker = |id: TrackerId| TrackerMember {
         id,
@@ -379,6 +402,7 @@ fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
         agreement: setup.agreement,
         allow_liars: !setup.liars.is_empty() || !setup.lying_replicas.is_empty(),
         clients: vec![client.public()],
+        authority: None,
         replicas: (0..).map(ReplicaId::new).zip(&sockets).map(replica).collect(),
         trackers: (0..setup.trackers).map(TrackerId::new).map(tracker).collect(),
     };

@@ -229,7 +229,7 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
     let mut replicas = Vec::new();
     for id in (0..options.jobtrackers()).map(ReplicaId::new) {
         let key = new_key(&place.key(&id.to_string()))?.public();
-        replicas.push(ReplicaMember { id, address: String::new(), key, log: None });
+        replicas.push(ReplicaMember { id, address: String::new(), key, log: None, tpm: None });
     }
     let mut trackers = Vec::new();
     for id in (0..options.trackers).map(TrackerId::new) {
@@ -242,6 +242,7 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
         agreement: options.agreement,
         allow_liars: false,
         clients: vec![client.public()],
+        authority: None,
         replicas,
         trackers,
     };

@@ -2,7 +2,9 @@
 
 use clap::Args;
 use quorate::exit::{Exit, Failure};
-use quorate_jobtracker::{DeviceError, LogError, OrderError, Replica, ReplicaLiar, StartError, own_user};
+use quorate_jobtracker::{
+    DeviceError, Founding, LogError, LogPlace, OrderError, Replica, ReplicaLiar, StartError, own_user,
+};
 use quorate_liars::Kind;
 use quorate_protocol::{
     cluster::Cluster,
@@ -31,7 +33,7 @@ pub(crate) struct Common {
     pub(crate) config: PathBuf,
     /// The file with this member's secret key, 64 hexadecimal digits.
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    pub(crate) key: PathBuf,
     /// The folder for this member's state. Each member needs its own.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: PathBuf,
@@ -86,6 +88,9 @@ pub(crate) struct JobTracker {
     /// holds it]
     #[arg(long, value_name = "SOCKET")]
     trusted_log: Option<PathBuf>,
+    #[cfg(feature = "tpm")]
+    #[command(flatten)]
+    tpm: crate::tpm::ReplicaOptions,
     /// Lie in this way, for a test. The configuration must allow liars.
     #[arg(long, value_name = "KIND")]
     liar: Option<ReplicaLiar>,
@@ -197,6 +202,30 @@ async fn listen(address: &str) -> Result<TcpListener, Failure> {
     })
 }
 
+impl JobTracker {
+    fn log_place(&self) -> Result<LogPlace, Failure> {
+        if let Some(socket) = &self.trusted_log {
+            return Ok(LogPlace::Helper(socket.clone()));
+        }
+        #[cfg(feature = "tpm")]
+        if let Some(place) = self.tpm.log_place()? {
+            return Ok(place);
+        }
+        Ok(LogPlace::Here)
+    }
+
+    #[cfg(feature = "tpm")]
+    fn founding(&self, cluster: &Cluster) -> Result<Option<Founding>, Failure> {
+        self.tpm.founding(cluster)
+    }
+
+    /// A cluster with TPMs is refused by this build, whatever founding it has.
+    #[cfg(not(feature = "tpm"))]
+    fn founding(&self, _: &Cluster) -> Result<Option<Founding>, Failure> {
+        Ok(None)
+    }
+}
+
 pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
     start_log();
     let (cluster, key) = options.common.load()?;
@@ -210,7 +239,8 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
             replica: options.id,
             key,
             directory: options.common.dir.clone(),
-            helper: options.trusted_log.clone(),
+            trusted_log: options.log_place()?,
+            founding: options.founding(&cluster)?,
             lease: Duration::from_millis(options.lease),
             liar: options.liar,
         },
@@ -234,7 +264,18 @@ fn replica_failure(error: StartError, id: ReplicaId) -> Failure {
         StartError::TrustedLog(LogError::Foreign { .. }) => Some(
             "does the socket belong to another replica's trusted log, or its process to another cluster?".to_owned(),
         ),
-        StartError::TrustedLog(LogError::NoHelper) => Some("start it without --trusted-log".to_owned()),
+        StartError::TrustedLog(LogError::NotThere) => Some("start it without --trusted-log or --tpm".to_owned()),
+        StartError::TrustedLog(LogError::Kind { tpm: true, .. }) => {
+            Some("say where it is: --tpm device:/dev/tpmrm0 --founding FILE".to_owned())
+        }
+        StartError::TrustedLog(LogError::Kind { tpm: false, .. }) => Some("leave --tpm away".to_owned()),
+        StartError::TrustedLog(LogError::NotApproved { .. }) => {
+            Some("the owner of the authority's key signs it: `quorate tpm approve`".to_owned())
+        }
+        StartError::TrustedLog(LogError::Tpm(cause)) => tpm_hint(&**cause),
+        StartError::NotFounded => Some(
+            "run `quorate tpm found` on each host, gather the files in one, and give it with --founding".to_owned(),
+        ),
         StartError::TrustedLog(
             LogError::Open(_) | LogError::Device(_) | LogError::Memory { .. } | LogError::Thread(_),
         )
@@ -242,6 +283,8 @@ fn replica_failure(error: StartError, id: ReplicaId) -> Failure {
         | StartError::NotAMember(_)
         | StartError::WrongKey(_)
         | StartError::NoLiars
+        | StartError::TpmNotBuilt
+        | StartError::Founding
         | StartError::Store(_)
         | StartError::Begin(_)
         | StartError::NotExecutable
@@ -252,6 +295,16 @@ fn replica_failure(error: StartError, id: ReplicaId) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+#[cfg(feature = "tpm")]
+fn tpm_hint(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<String> {
+    error.downcast_ref().and_then(crate::tpm::hint)
+}
+
+#[cfg(not(feature = "tpm"))]
+fn tpm_hint(_: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<String> {
+    None
 }
 
 fn helper_hint(error: &DeviceError, id: ReplicaId) -> String {

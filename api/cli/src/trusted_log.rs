@@ -52,6 +52,7 @@ fn failure(error: HelperError) -> Failure {
     let (exit, hint) = match &error {
         HelperError::Cluster(_) => (Exit::Usage, None),
         HelperError::NotAMember(_) => (Exit::Usage, Some("replicas are numbered from 0; see --id and --config")),
+        HelperError::Tpm(_) => (Exit::Usage, Some("start the replica with --tpm; it needs no process beside it")),
         HelperError::WrongKey(_) => {
             (Exit::Usage, Some("it is the one that stands there as `log`, or as `key` when there is no `log`"))
         }

@@ -61,7 +61,14 @@ pub(crate) fn cluster(trackers: u32) -> Cluster {
         agreement: Default::default(),
         allow_liars: true,
         clients: vec![client_key().public()],
-        replicas: vec![ReplicaMember { id: ReplicaId::new(0), address: String::new(), key: replica, log: None }],
+        authority: None,
+        replicas: vec![ReplicaMember {
+            id: ReplicaId::new(0),
+            address: String::new(),
+            key: replica,
+            log: None,
+            tpm: None,
+        }],
         trackers: (0..trackers).map(member).collect(),
     }
 }

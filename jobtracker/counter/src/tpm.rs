@@ -20,14 +20,14 @@
 use quorate_protocol::{
     canonical,
     digest::Digest,
+    enrolled::EnrolledTpm,
     ids::ReplicaId,
     sign::{PublicKey, SecretKey, Signed, Statement},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// PCRs below this number are static: nothing but a reset of the chip resets them. 16 and 23 anybody may reset.
-pub const STATIC_PCRS: u8 = 16;
+pub use quorate_protocol::enrolled::STATIC_PCRS;
 
 /// `TPM_ALG_SHA256`: the digest of names, and the bank of the PCR.
 const SHA256: u16 = 0x000b;
@@ -105,6 +105,24 @@ pub struct TpmDevice {
     pub firmware: u64,
     /// The PCR that is the chain, below [`STATIC_PCRS`].
     pub pcr: u8,
+}
+
+impl From<&EnrolledTpm> for TpmDevice {
+    fn from(enrolled: &EnrolledTpm) -> Self {
+        let (mut x, mut y) = ([0; 32], [0; 32]);
+        x.copy_from_slice(&enrolled.key[..32]);
+        y.copy_from_slice(&enrolled.key[32..]);
+        Self { key: TpmPoint { x, y }, firmware: u64::from_be_bytes(enrolled.firmware), pcr: enrolled.pcr }
+    }
+}
+
+impl From<TpmDevice> for EnrolledTpm {
+    fn from(TpmDevice { key: TpmPoint { x, y }, firmware, pcr }: TpmDevice) -> Self {
+        let mut key = [0; 64];
+        key[..32].copy_from_slice(&x);
+        key[32..].copy_from_slice(&y);
+        Self { pcr, firmware: firmware.to_be_bytes(), key }
+    }
 }
 
 /// An epoch of a chip. It ends with the boot that it began in.
@@ -252,6 +270,13 @@ mod tests {
         let nobody = key(device(1), None, None);
         let approved = key(device(7), None, approve(cluster, replica, &authority));
         assert!(!approved.may_follow(&nobody, cluster, replica), "no authority, no other chip");
+    }
+
+    #[test]
+    fn the_configuration_names_a_device() {
+        let mut device = device(1);
+        device.key.y = [9; 32];
+        assert_eq!(TpmDevice::from(&EnrolledTpm::from(device)), device);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::{
     canonical,
     digest::Digest,
+    enrolled::{EnrolledTpm, STATIC_PCRS},
     ids::{Domain, ReplicaId, TrackerId},
     sign::PublicKey,
 };
@@ -91,6 +92,9 @@ pub struct ReplicaMember {
     /// Its trusted log attests with this key; with its own one when none is given.
     #[serde(default)]
     pub log: Option<PublicKey>,
+    /// The TPM that is its trusted log, when one is.
+    #[serde(default)]
+    pub tpm: Option<EnrolledTpm>,
 }
 
 /// A task tracker. Its address is not here: it registers one when it starts.
@@ -121,6 +125,9 @@ pub struct Cluster {
     pub allow_liars: bool,
     /// The keys that may submit jobs and change files.
     pub clients: Vec<PublicKey>,
+    /// The key that may bring another TPM, or other firmware, into a replica's place. Nobody may when none is given.
+    #[serde(default)]
+    pub authority: Option<PublicKey>,
     /// The job tracker's replicas.
     #[serde(rename = "replica")]
     pub replicas: Vec<ReplicaMember>,
@@ -135,7 +142,17 @@ impl Cluster {
     pub fn id(&self) -> Digest {
         let replicas: Vec<_> = self.replicas.iter().map(|r| (r.id, r.key, r.log)).collect();
         let (name, agreement) = (&self.name, self.agreement);
-        canonical::digest(&("quorate cluster", name, self.f, agreement, &self.clients, replicas, &self.trackers))
+        let id =
+            canonical::digest(&("quorate cluster", name, self.f, agreement, &self.clients, replicas, &self.trackers));
+        if self.has_tpms() { self.id_with_tpms(id) } else { id }
+    }
+    /// Whether a replica's trusted log is in a TPM.
+    pub fn has_tpms(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.tpm.is_some())
+    }
+    fn id_with_tpms(&self, id: Digest) -> Digest {
+        let tpms: Vec<_> = self.replicas.iter().map(|replica| &replica.tpm).collect();
+        canonical::digest(&("quorate cluster with TPMs", id, &self.authority, tpms))
     }
     /// A tracker of the configuration.
     pub fn tracker(&self, id: TrackerId) -> Option<&TrackerMember> {
@@ -168,6 +185,7 @@ impl Cluster {
         if keys.iter().collect::<BTreeSet<_>>().len() != keys.len() {
             return Err("two members have the same key".to_owned());
         }
+        self.check_tpms()?;
         let needed = self.agreement.replicas(self.f as usize);
         if self.replicas.len() != needed {
             return Err(format!(
@@ -190,6 +208,28 @@ impl Cluster {
         }
         if let Some(replica) = self.replicas.iter().find(|replica| replica.log.is_some()) {
             return Err(format!("agreement = \"pbft\" has no trusted logs, and {} is given a key of one", replica.id));
+        }
+        Ok(())
+    }
+
+    fn check_tpms(&self) -> Result<(), String> {
+        if self.authority.is_some() && !self.has_tpms() {
+            return Err("there is an authority for TPMs, and no replica has one".to_owned());
+        }
+        let mut keys = BTreeSet::new();
+        for (replica, tpm) in self.replicas.iter().filter_map(|replica| Some((replica, replica.tpm.as_ref()?))) {
+            if self.agreement == Agreement::Pbft {
+                return Err(format!("{} has a TPM, and with agreement = \"pbft\" nobody uses it", replica.id));
+            }
+            if replica.log.is_some() {
+                return Err(format!("{} has a TPM and a key for a trusted log in software", replica.id));
+            }
+            if tpm.pcr >= STATIC_PCRS {
+                return Err(format!("{} has PCR {}: only 0 to 15 keep their history", replica.id, tpm.pcr));
+            }
+            if !keys.insert(tpm.key) {
+                return Err("two replicas have the same TPM".to_owned());
+            }
         }
         Ok(())
     }
@@ -228,6 +268,7 @@ mod tests {
             address: "a:1".to_owned(),
             key: key(number),
             log: None,
+            tpm: None,
         };
         let domain = Domain("d0".to_owned());
         Cluster {
@@ -236,6 +277,7 @@ mod tests {
             agreement,
             allow_liars: false,
             clients: Vec::new(),
+            authority: None,
             replicas: (0..replicas).map(replica).collect(),
             trackers: vec![TrackerMember { id: TrackerId::new(0), domain, key: key(100) }],
         }
@@ -274,5 +316,70 @@ mod tests {
         assert_eq!(said(Agreement::Minbft, 1, 3), minbft);
         let pbft = "agreement: pbft, 7 replicas: safe while at most 2 of them lie; no trusted component";
         assert_eq!(said(Agreement::Pbft, 2, 7), pbft);
+    }
+
+    fn with_tpms(tpms: [Option<EnrolledTpm>; 3]) -> Cluster {
+        let mut cluster = cluster(Agreement::Minbft, 1, 3);
+        cluster.clients = vec![SecretKey::from_seed([200; 32]).public()];
+        cluster.replicas.iter_mut().zip(tpms).for_each(|(replica, tpm)| replica.tpm = tpm);
+        cluster
+    }
+
+    fn tpm(first: u8) -> Option<EnrolledTpm> {
+        let mut key = [7; 64];
+        key[0] = first;
+        Some(EnrolledTpm { pcr: 14, firmware: [first; 8], key })
+    }
+
+    #[test]
+    fn golden_identities() {
+        let software = with_tpms([None, None, None]);
+        assert_eq!(software.id().to_string(), "2fbc1f2b6e80989ff8d766f268872f604534346974c4065ede20d430b4bc0001");
+        let tpms = Cluster { authority: Some(software.clients[0]), ..with_tpms([tpm(1), None, tpm(2)]) };
+        assert_eq!(tpms.check(), Ok(()));
+        assert_eq!(tpms.id().to_string(), "22b82f42e98d7457a3cbeb5c2312e4cfcc5e731e29b9c343ce8a2acbc4fa8948");
+        let other = |change: &dyn Fn(&mut Cluster)| {
+            let mut other = tpms.clone();
+            change(&mut other);
+            assert_ne!(other.id(), tpms.id());
+        };
+        other(&|cluster| cluster.authority = None);
+        other(&|cluster| cluster.replicas.swap(0, 1));
+        other(&|cluster| cluster.replicas[0].tpm = tpm(3));
+        other(&|cluster| cluster.replicas[0].tpm = None);
+    }
+
+    #[test]
+    fn a_configuration_with_tpms_is_read_as_it_was_written() {
+        let tpms = Cluster { authority: Some(with_tpms([None; 3]).clients[0]), ..with_tpms([tpm(1), tpm(2), None]) };
+        let text = toml::to_string(&tpms).expect("TOML");
+        assert!(text.contains("[replica.tpm]\npcr = 14\nfirmware = \"0101010101010101\""), "{text}");
+        assert_eq!(toml::from_str::<Cluster>(&text).expect("read"), tpms);
+        let torn = text.replacen("0101010101010101", "010101010101010", 1);
+        assert!(toml::from_str::<Cluster>(&torn).is_err(), "an odd digit");
+    }
+
+    #[test]
+    fn what_cannot_be_a_trusted_log_is_refused() {
+        let refused = |change: &dyn Fn(&mut Cluster), why: &str| {
+            let mut cluster = with_tpms([tpm(1), tpm(2), tpm(3)]);
+            assert_eq!(cluster.check(), Ok(()));
+            change(&mut cluster);
+            let said = cluster.check().expect_err("refused");
+            assert!(said.contains(why), "{said}");
+        };
+        refused(&|cluster| cluster.replicas[1].tpm = tpm(1), "the same TPM");
+        refused(&|cluster| cluster.replicas[1].log = Some(cluster.clients[0]), "software");
+        refused(
+            &|cluster| cluster.replicas[2].tpm = tpm(3).map(|tpm| EnrolledTpm { pcr: STATIC_PCRS, ..tpm }),
+            "PCR 16",
+        );
+        refused(
+            &|cluster| {
+                cluster.authority = Some(cluster.clients[0]);
+                cluster.replicas.iter_mut().for_each(|replica| replica.tpm = None);
+            },
+            "no replica has one",
+        );
     }
 }

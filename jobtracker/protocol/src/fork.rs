@@ -166,6 +166,7 @@ mod tests {
             address: String::new(),
             key: key(number).public(),
             log: None,
+            tpm: None,
         };
         Cluster {
             name: "test".to_owned(),
@@ -173,6 +174,7 @@ mod tests {
             agreement: Default::default(),
             allow_liars: false,
             clients: Vec::new(),
+            authority: None,
             replicas: (0..3).map(replica).collect(),
             trackers: Vec::new(),
         }

@@ -14,6 +14,7 @@ pub mod canonical;
 pub mod cluster;
 pub mod command;
 pub mod digest;
+pub mod enrolled;
 pub mod evidence;
 pub mod file;
 pub mod fork;

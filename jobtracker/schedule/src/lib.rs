@@ -55,7 +55,7 @@ use std::collections::BTreeMap;
 ///
 /// ```
 /// use quorate_protocol::{cluster::Cluster, file::Path, query::{Answer, Question}};
-/// # let cluster = Cluster { name: "c".into(), f: 0, agreement: Default::default(), allow_liars: false, clients: vec![], replicas: vec![], trackers: vec![] };
+/// # let cluster = Cluster { name: "c".into(), f: 0, agreement: Default::default(), allow_liars: false, clients: vec![], authority: None, replicas: vec![], trackers: vec![] };
 /// let scheduler = quorate_schedule::Scheduler::new(cluster);
 /// assert_eq!(scheduler.ask(&Question::List(Path::parse("/").unwrap())), Answer::List(vec![]));
 /// ```

@@ -159,6 +159,7 @@ mod tests {
             address: String::new(),
             key: key.public(),
             log: None,
+            tpm: None,
         };
         let cluster = Cluster {
             name: "test".to_owned(),
@@ -166,6 +167,7 @@ mod tests {
             agreement: Default::default(),
             allow_liars: false,
             clients: Vec::new(),
+            authority: None,
             replicas: (0..).zip(&keys).map(replica).collect(),
             trackers: Vec::new(),
         };

@@ -5,8 +5,12 @@
 //! fresh keys, the version, the cluster, both names and the side, so neither can be used anywhere else: the pattern is that
 //! of SIGMA without hiding identities (Krawczyk, *SIGMA*, CRYPTO 2003).
 //!
+//! Where TPMs are trusted logs, the cluster's founding is part of what names the cluster: replicas that were founded differently do not
+//! link.
+//!
 //! Whoever refuses says why, so that the reason stands in the log on both sides. That text is not authentic.
 
+use crate::founding::Founding;
 use quorate_protocol::{
     canonical,
     cluster::{Cluster, ReplicaMember},
@@ -55,6 +59,9 @@ pub(crate) enum LinkError {
     /// The other side is of another cluster.
     #[error("the other side is configured for another cluster")]
     Cluster,
+    /// The other side is of another cluster, or one that began otherwise.
+    #[error("the other side is configured for another cluster, or started with another founding")]
+    Founding,
     /// The other side looks for somebody else.
     #[error("the other side looks for {0} here")]
     Mistaken(ReplicaId),
@@ -83,8 +90,9 @@ pub(crate) enum LinkError {
 /// One replica, as it shows itself on links.
 pub(crate) struct Identity {
     pub(crate) cluster: Arc<Cluster>,
-    /// [`Cluster::id`], computed once.
+    /// [`Cluster::id`], with the founding where there is one. Computed once.
     id: Digest,
+    founded: bool,
     pub(crate) me: ReplicaId,
     key: SecretKey,
 }
@@ -136,8 +144,12 @@ enum Step {
 }
 
 impl Identity {
-    pub(crate) fn new(cluster: Arc<Cluster>, me: ReplicaId, key: SecretKey) -> Self {
-        Self { id: cluster.id(), cluster, me, key }
+    pub(crate) fn new(cluster: Arc<Cluster>, founding: Option<&Founding>, me: ReplicaId, key: SecretKey) -> Self {
+        let id = match founding {
+            None => cluster.id(),
+            Some(founding) => canonical::digest(&("quorate founded cluster", cluster.id(), founding.digest())),
+        };
+        Self { id, founded: founding.is_some(), cluster, me, key }
     }
 
     /// The other replicas.
@@ -212,7 +224,7 @@ impl Identity {
         }
         let hello: Hello = receive(stream).await?;
         if hello.cluster != self.id {
-            return Err(LinkError::Cluster);
+            return Err(if self.founded { LinkError::Founding } else { LinkError::Cluster });
         }
         if hello.to != self.me {
             return Err(LinkError::Mistaken(hello.to));

@@ -32,8 +32,8 @@ struct End {
 
 fn start(cluster: &Arc<Cluster>, me: u32, listener: TcpListener) -> End {
     let door = Arc::new(Door::new(Arc::clone(cluster)));
-    let config = configuration(cluster, ReplicaId::new(me), &replica_key(me), door);
-    let identity = Arc::new(Identity::new(Arc::clone(cluster), ReplicaId::new(me), replica_key(me)));
+    let config = configuration(cluster, None, ReplicaId::new(me), &replica_key(me), door);
+    let identity = Arc::new(Identity::new(Arc::clone(cluster), None, ReplicaId::new(me), replica_key(me)));
     let (inbox, heard) = sync_channel(64);
     let links = Arc::new(Incoming::new(Arc::clone(&identity), Verifier::new(&config), inbox, None));
     let (stop, stopping) = watch::channel(false);
@@ -104,7 +104,7 @@ async fn whoever_says_too_much_is_hung_up_on_and_may_dial_again() {
     let cluster = Arc::new(cluster_of(&[one.clone(), two, three]));
     let zero = start(&cluster, 0, first);
     let mut link = TcpStream::connect(&one).await.expect("connected");
-    let identity = Identity::new(Arc::clone(&cluster), ReplicaId::new(1), replica_key(1));
+    let identity = Identity::new(Arc::clone(&cluster), None, ReplicaId::new(1), replica_key(1));
     identity.dial(ReplicaId::new(0), &mut link).await.expect("linked");
     link.write_all(&u32::MAX.to_le_bytes()).await.expect("written");
     // With a reset or without.

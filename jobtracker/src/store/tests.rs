@@ -8,7 +8,7 @@ fn cluster() -> Digest {
     Digest::of(b"cluster")
 }
 fn open(directory: &Path) -> Result<(Store, Kept), StoreError> {
-    Store::open(directory, cluster(), REPLICA)
+    Store::open(directory, cluster(), REPLICA, None)
 }
 fn record(i: usize) -> Record {
     Record::Body(vec![i as u8; 40 + i % 300].into())
@@ -77,9 +77,11 @@ fn one_process_has_the_directory_and_another_replica_never() {
     let (store, _) = open(directory.path()).expect("new");
     assert!(matches!(open(directory.path()).err(), Some(StoreError::InUse { .. })));
     drop(store);
-    let foreign = Store::open(directory.path(), Digest::of(b"other"), REPLICA).err();
+    let foreign = Store::open(directory.path(), Digest::of(b"other"), REPLICA, None).err();
     assert!(matches!(foreign, Some(StoreError::Foreign { what: "cluster", .. })), "{foreign:?}");
-    let foreign = Store::open(directory.path(), cluster(), ReplicaId::new(1)).err();
+    let founded = Store::open(directory.path(), cluster(), REPLICA, Some(Digest::of(b"founding"))).err();
+    assert!(matches!(founded, Some(StoreError::Foreign { what: "founding of the cluster", .. })), "{founded:?}");
+    let foreign = Store::open(directory.path(), cluster(), ReplicaId::new(1), None).err();
     assert!(matches!(foreign, Some(StoreError::Foreign { what: "replica", .. })), "{foreign:?}");
 }
 

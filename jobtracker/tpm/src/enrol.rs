@@ -317,6 +317,11 @@ impl Enrolment {
         self
     }
 
+    /// What the chip says of itself. Nothing shows that it is true.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
     /// The authority's signature, if it was signed.
     pub fn approval(&self) -> Option<Approval> {
         let (r, s) = self.approval.split_at_checked(32)?;

@@ -46,7 +46,7 @@ pub enum TpmError {
     /// It says that it is not a chip.
     #[error(
         "this is a software or virtual TPM ({0}), which is as trustworthy as whoever can put its state back; \
-         set allow_software_tpm if that is what you want"
+         it must be allowed explicitly"
     )]
     Virtual(String),
     /// The attestation key that it makes is not the enrolled one.

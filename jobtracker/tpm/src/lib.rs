@@ -7,6 +7,7 @@
 //! * [`Chip`]: the commands, blocking, one after the other.
 //! * [`TpmLog`]: the trusted log. It has one owner, as [`quorate_counter::Desk`] is one.
 //! * [`enrol`]: how an operator learns that a key is in a TPM, from another machine.
+//! * [`Health`]: whether a chip will do, and how fast it is.
 //! * `swtpm` (feature `swtpm`): chips in software for tests.
 //!
 //! # Against whom
@@ -33,6 +34,7 @@ pub mod chip;
 mod credential;
 pub mod enrol;
 mod error;
+mod health;
 mod log;
 mod place;
 mod platform;
@@ -43,6 +45,7 @@ mod wire;
 
 pub use chip::Chip;
 pub use error::TpmError;
+pub use health::Health;
 pub use log::{Settings, TpmLog};
 pub use platform::Platform;
 pub use tcti::Tcti;

@@ -42,6 +42,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct TpmLog {
     chip: Chip,
+    /// Whether the chip says that it is a program.
+    is_virtual: bool,
     /// The attestation key, while this log is open.
     key: u32,
     settings: Settings,
@@ -63,7 +65,8 @@ impl TpmLog {
         }
         let mut chip = Chip::open(&settings.tcti)?;
         let platform = Platform::of(&mut chip)?;
-        if platform.is_virtual() && !settings.allow_software_tpm {
+        let is_virtual = platform.is_virtual();
+        if is_virtual && !settings.allow_software_tpm {
             return Err(TpmError::Virtual(platform.to_string()));
         }
         let (place, kept) = PlaceFile::open(&settings.state, cluster, replica)?;
@@ -73,12 +76,17 @@ impl TpmLog {
         let first = EpochRecord { cluster, replica, epoch: Epoch(0), key: nowhere };
         let head = first.genesis();
         // From here on the key is flushed by dropping the log.
-        let mut log = Self { chip, key, settings, place, record: first, head, failed: false };
+        let mut log = Self { chip, is_virtual, key, settings, place, record: first, head, failed: false };
         if point != log.settings.device.key {
             return Err(TpmError::OtherKey);
         }
         log.take_up(kept)?;
         Ok(log)
+    }
+
+    /// Whether the chip says that it is a program, as virtual TPMs do.
+    pub fn is_virtual(&self) -> bool {
+        self.is_virtual
     }
 
     /// Goes on in the kept epoch, if that is possible, or begins one.

@@ -97,6 +97,7 @@ async fn replicas(branches: &[watch::Sender<u8>; 3]) -> Cluster {
         address: listener.local_addr().expect("an address").to_string(),
         key: key(*number).public(),
         log: None,
+        tpm: None,
     };
     let tracker = TrackerMember { id: TrackerId::new(0), domain: Domain("d".to_owned()), key: key(9).public() };
     let cluster = Cluster {
@@ -105,6 +106,7 @@ async fn replicas(branches: &[watch::Sender<u8>; 3]) -> Cluster {
         agreement: Default::default(),
         allow_liars: false,
         clients: Vec::new(),
+        authority: None,
         replicas: seats.iter().map(member).collect(),
         trackers: vec![tracker],
     };

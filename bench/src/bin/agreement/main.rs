@@ -16,6 +16,8 @@ mod cluster;
 mod figures;
 mod processes;
 mod replica;
+#[cfg(feature = "tpm")]
+mod tpms;
 mod world;
 
 use clap::{Parser, Subcommand, ValueEnum};

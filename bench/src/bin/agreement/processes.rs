@@ -5,7 +5,7 @@
 //! refusal is agreed on, executed and signed as every other answer is, and no state grows.
 
 use crate::{
-    cluster::{Replicas, own_cpu_time},
+    cluster::{Replicas, TrustedLogs, own_cpu_time},
     figures::Figures,
 };
 use quorate_bench::figures::markdown;
@@ -34,6 +34,9 @@ pub(crate) struct ProcessesOptions {
     /// Clients, each of which waits for f + 1 equal replies to one operation before it sends the next
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_value = "1,20,100,300")]
     clients: Vec<usize>,
+    /// Where the replicas' trusted logs are
+    #[arg(long, value_name = "LOGS", value_enum, default_value = "software")]
+    trusted_log: TrustedLogs,
     /// Seconds of each measurement
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = crate::parse_seconds)]
     seconds: Duration,
@@ -52,6 +55,7 @@ CPU time is that of the three replicas, and that of this process for the clients
 struct Setup {
     payload: usize,
     clients: usize,
+    trusted_log: TrustedLogs,
 }
 
 /// Why there is nothing to be told.
@@ -65,6 +69,8 @@ pub(crate) enum Failure {
     Client(#[from] ClientError),
     #[error("removing a file that does not exist worked")]
     Removed,
+    #[error("no replica tells how it stands")]
+    Silent,
     #[error("a client's task failed")]
     Task(#[from] JoinError),
     #[error("interrupted")]
@@ -97,36 +103,47 @@ pub(crate) async fn run(options: &ProcessesOptions) -> Result<String, Failure> {
 }
 
 async fn table(options: &ProcessesOptions) -> Result<String, Failure> {
-    let heads = ["payload B", "clients", "op/s", "p50 µs", "p99 µs", "CPU µs/op", "of replicas", "of clients"];
+    let heads =
+        ["payload B", "clients", "op/s", "batches/s", "p50 µs", "p99 µs", "CPU µs/op", "of replicas", "of clients"];
     let mut rows = vec![heads.map(str::to_owned)];
     for &payload in &options.payload {
         for &clients in &options.clients {
-            let setup = Setup { payload, clients };
-            let (figures, cpu) = measure(&setup, options.seconds).await?;
+            let setup = Setup { payload, clients, trusted_log: options.trusted_log };
+            let (figures, cpu, batches) = measure(&setup, options.seconds).await?;
             eprintln!("{setup:?}: {:.0} op/s", figures.throughput());
-            rows.push(row(&setup, &figures, cpu));
+            let batches = batches as f64 / options.seconds.as_secs_f64();
+            rows.push(row(&setup, &figures, cpu, batches));
         }
     }
     Ok(markdown(&rows))
 }
 
-async fn measure(setup: &Setup, duration: Duration) -> Result<(Figures, CpuTime), Failure> {
+async fn measure(setup: &Setup, duration: Duration) -> Result<(Figures, CpuTime, u64), Failure> {
     let path = path(setup.payload)?;
-    let replicas = Replicas::start(setup.clients)?;
+    let replicas = Replicas::start(setup.clients, setup.trusted_log)?;
     let clients = replicas.clients();
     meet(&clients, &path).await?;
+    let observer = clients.first().cloned().ok_or(Failure::Silent)?;
     let begin = Instant::now() + duration / WARM_UP;
     let window = Window { begin, end: begin + duration };
     let mut tasks: JoinSet<_> = clients.into_iter().map(|client| issue(client, path.clone(), window)).collect();
     sleep_until(window.begin).await;
-    let before = CpuTime::so_far(&replicas)?;
+    let (before, ordered) = (CpuTime::so_far(&replicas)?, ordered(&observer).await?);
     sleep_until(window.end).await;
     let cpu = CpuTime::so_far(&replicas)?.since(before);
+    let batches = self::ordered(&observer).await?.saturating_sub(ordered);
     let mut latencies = Vec::new();
     while let Some(done) = tasks.join_next().await {
         latencies.extend(done??);
     }
-    Ok((Figures::new(latencies, duration, cpu.replicas + cpu.clients), cpu))
+    Ok((Figures::new(latencies, duration, cpu.replicas + cpu.clients), cpu, batches))
+}
+
+/// How many batches the replica that is ahead has executed.
+async fn ordered(client: &Client) -> Result<u64, Failure> {
+    let views = client.replicas().await;
+    let executed = views.into_iter().filter_map(|(_, view)| view.ok()).map(|view| view.executed.ordered);
+    executed.max().ok_or(Failure::Silent)
 }
 
 impl CpuTime {
@@ -181,12 +198,13 @@ fn path(bytes: usize) -> Result<Path, Failure> {
     Path::parse(&format!("/{name}")).map_err(Failure::Payload)
 }
 
-fn row(setup: &Setup, figures: &Figures, cpu: CpuTime) -> [String; 8] {
+fn row(setup: &Setup, figures: &Figures, cpu: CpuTime, batches: f64) -> [String; 9] {
     let per_operation = |cpu: Duration| format!("{:.0}", cpu.as_secs_f64() * 1e6 / figures.operations() as f64);
     [
         setup.payload.to_string(),
         setup.clients.to_string(),
         format!("{:.0}", figures.throughput()),
+        format!("{batches:.0}"),
         figures.micros(0.5),
         figures.micros(0.99),
         per_operation(cpu.replicas + cpu.clients),

@@ -1,6 +1,6 @@
 //! One replica in a process of its own: what [`crate::cluster`] starts.
 
-use quorate_jobtracker::{LEASE_DEFAULT, Options, OrderError, Replica, StartError};
+use quorate_jobtracker::{Founding, LEASE_DEFAULT, LogPlace, Options, OrderError, Replica, StartError};
 use quorate_protocol::{cluster::Cluster, ids::ReplicaId, sign::SecretKey};
 use std::{fs, io, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, sync::oneshot};
@@ -19,6 +19,14 @@ pub(crate) struct ReplicaOptions {
     /// Where the replica keeps its state
     #[arg(long, value_name = "DIRECTORY")]
     dir: PathBuf,
+    /// Where its TPM is, when its trusted log is in one
+    #[cfg(feature = "tpm")]
+    #[arg(long, value_name = "TCTI", requires = "founding")]
+    tpm: Option<quorate_tpm::Tcti>,
+    /// How the cluster began
+    #[cfg(feature = "tpm")]
+    #[arg(long, value_name = "FILE")]
+    founding: Option<PathBuf>,
 }
 
 /// Why a replica does not run.
@@ -28,6 +36,9 @@ pub(crate) enum Failure {
     System(#[from] io::Error),
     #[error("the cluster's configuration cannot be read")]
     Configuration(#[from] toml::de::Error),
+    #[cfg(feature = "tpm")]
+    #[error(transparent)]
+    Founding(#[from] quorate_jobtracker::FoundingError),
     #[error("the file of the key holds none")]
     NoKey,
     #[error(transparent)]
@@ -43,12 +54,14 @@ pub(crate) async fn run(options: ReplicaOptions) -> Result<(), Failure> {
     let key = SecretKey::from_hex(&fs::read_to_string(&options.key)?).ok_or(Failure::NoKey)?;
     let member = cluster.replica(options.id).ok_or(StartError::NotAMember(options.id))?;
     let listener = TcpListener::bind(&member.address).await?;
+    let (trusted_log, founding) = trusted_log(&options, &cluster)?;
     let options = Options {
         cluster: Arc::new(cluster),
         replica: options.id,
         key,
         directory: options.dir,
-        helper: None,
+        trusted_log,
+        founding,
         lease: LEASE_DEFAULT,
         liar: None,
     };
@@ -60,6 +73,21 @@ pub(crate) async fn run(options: ReplicaOptions) -> Result<(), Failure> {
         }
         ended = replica.ended() => Ok(ended?),
     }
+}
+
+#[cfg(feature = "tpm")]
+fn trusted_log(options: &ReplicaOptions, cluster: &Cluster) -> Result<(LogPlace, Option<Founding>), Failure> {
+    let (Some(tcti), Some(founding)) = (options.tpm.clone(), &options.founding) else {
+        return Ok((LogPlace::Here, None));
+    };
+    let founding = Founding::read(&fs::read_to_string(founding)?, cluster)?;
+    let place = quorate_jobtracker::TpmPlace { tcti, allow_software_tpm: true, enrolment: None };
+    Ok((LogPlace::Tpm(Box::new(place)), Some(founding)))
+}
+
+#[cfg(not(feature = "tpm"))]
+fn trusted_log(_: &ReplicaOptions, _: &Cluster) -> Result<(LogPlace, Option<Founding>), Failure> {
+    Ok((LogPlace::Here, None))
 }
 
 /// Waits on a thread of its own: the runtime would wait for a read that it had begun.

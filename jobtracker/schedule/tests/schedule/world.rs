@@ -120,6 +120,7 @@ impl World {
             address: String::new(),
             key: replica_key(id).public(),
             log: None,
+            tpm: None,
         });
         let cluster = Cluster {
             name: "test".to_owned(),
@@ -127,6 +128,7 @@ impl World {
             agreement: Default::default(),
             allow_liars: true,
             clients: vec![client().public()],
+            authority: None,
             replicas: replicas.collect(),
             trackers: trackers.collect(),
         };

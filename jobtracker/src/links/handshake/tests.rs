@@ -1,12 +1,15 @@
 use super::*;
-use crate::testing::{cluster_of, replica_key};
+use crate::{
+    founding::tests::founded,
+    testing::{cluster_of, replica_key},
+};
 use tokio::io::duplex;
 
 fn cluster() -> Cluster {
     cluster_of(&["a:1", "b:1", "c:1"].map(str::to_owned))
 }
 fn identity(cluster: Cluster, me: u32) -> Identity {
-    Identity::new(Arc::new(cluster), ReplicaId::new(me), replica_key(me))
+    Identity::new(Arc::new(cluster), None, ReplicaId::new(me), replica_key(me))
 }
 
 type Met = (Result<[u8; 32], LinkError>, Result<(ReplicaId, [u8; 32]), LinkError>);
@@ -53,6 +56,22 @@ async fn who_is_not_who_it_says_is_refused_with_the_reason_on_both_sides() {
             .await,
         "key",
     );
+}
+
+#[tokio::test]
+async fn replicas_of_one_founding_link_and_those_of_two_are_told_why_not() {
+    let founded = |me, epoch| {
+        let (cluster, me) = (Arc::new(cluster()), ReplicaId::new(me));
+        let founding = founded(&cluster, epoch);
+        Identity::new(cluster, Some(&founding), me, replica_key(me.number()))
+    };
+    let (dialed, accepted) = meet(&founded(1, 7), 2, &founded(2, 7)).await;
+    assert!(dialed.is_ok() && accepted.is_ok());
+    for other in [founded(1, 8), identity(cluster(), 1)] {
+        let (dialed, accepted) = meet(&other, 2, &founded(2, 7)).await;
+        assert!(matches!(accepted, Err(LinkError::Founding)));
+        assert!(matches!(dialed, Err(LinkError::Refused(why)) if why.contains("another founding")));
+    }
 }
 
 /// Speaks to a listener by hand.

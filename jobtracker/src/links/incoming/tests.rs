@@ -14,7 +14,7 @@ const KEY: [u8; 32] = [5; 32];
 fn verifier() -> Verifier {
     let cluster = Arc::new(cluster_of(&["a:1", "b:1", "c:1"].map(str::to_owned)));
     let door = Arc::new(Door::new(Arc::clone(&cluster)));
-    Verifier::new(&configuration(&cluster, ReplicaId::new(0), &replica_key(0), door))
+    Verifier::new(&configuration(&cluster, None, ReplicaId::new(0), &replica_key(0), door))
 }
 
 /// Frames as a peer sends them.
@@ -126,6 +126,7 @@ fn a_peers_messages_wait_for_room() {
 fn a_new_link_of_a_peer_gets_no_new_room() {
     let identity = Arc::new(Identity::new(
         Arc::new(cluster_of(&["a:1", "b:1", "c:1"].map(str::to_owned))),
+        None,
         ReplicaId::new(0),
         replica_key(0),
     ));

@@ -9,7 +9,7 @@ use crate::{
     scenario::Scenario,
     world::network::Parcel,
 };
-use quorate_counter::{Epoch, Gather, Position, Simulated};
+use quorate_counter::{Epoch, Gather, Position};
 use quorate_protocol::{canonical, cluster::Agreement, ids::ReplicaId};
 use quorate_smr::{
     Config, Input, Keys, Outcome, RequestId,
@@ -38,7 +38,7 @@ impl Liar {
             actor: lie.actor(),
             hands,
             from,
-            drafted: vec![(Epoch(0), Position(0)); lie.brains()],
+            drafted: vec![(config.genesis[config.me.number() as usize].epoch, Position(0)); lie.brains()],
             diverged: lie.brains() > 1,
         }
     }
@@ -55,10 +55,7 @@ fn pens(config: &Config, lie: Lie, witnesses: &Witnesses) -> Vec<Pen> {
         [me].into_iter().chain(ours.iter().copied()).chain(others).collect::<Vec<_>>()
     };
     let ink = match config.agreement() {
-        Agreement::Minbft => {
-            let key = super::device_key(config.cluster, me.number() as usize);
-            Ink::Device(Simulated::new(key, config.cluster, me))
-        }
+        Agreement::Minbft => Ink::Device(super::trusted_log(&genesis)),
         Agreement::Pbft => {
             let gather = Gather::new(genesis.clone(), key(&genesis, me), None);
             Ink::Witnessed(Box::new(Quill { gather, witnesses: witnesses.clone(), order: order(1) }))

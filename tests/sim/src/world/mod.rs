@@ -362,17 +362,32 @@ fn record(scenario: &Scenario, cluster: Digest, node: usize) -> EpochRecord {
             quorum: scenario.witness_quorum as u32,
         },
     };
-    EpochRecord { cluster, replica: ReplicaId::new(node as u32), epoch: Epoch(0), key }
+    EpochRecord { cluster, replica: ReplicaId::new(node as u32), epoch: first_epoch(scenario.mode, node), key }
+}
+
+/// A cluster may begin in any epochs, as one does whose trusted logs are in TPMs.
+fn first_epoch(mode: Agreement, node: usize) -> Epoch {
+    match mode {
+        Agreement::Minbft => Epoch(node as u64 % 3),
+        Agreement::Pbft => Epoch(0),
+    }
+}
+
+/// A node's trusted log, in its first epoch.
+fn trusted_log(genesis: &EpochRecord) -> Simulated {
+    let key = device_key(genesis.cluster, genesis.replica.number() as usize);
+    let mut device = Simulated::new(key, genesis.cluster, genesis.replica);
+    (0..genesis.epoch.0).for_each(|_| device.restart());
+    device
 }
 
 /// Where the statements of a replica's core go.
-fn device(genesis: &EpochRecord, node: usize, lies: bool) -> Device {
+fn device(genesis: &EpochRecord, lies: bool) -> Device {
     match &genesis.key {
         LogKey::SimulatedWitnesses { .. } if lies => Device::Trusted(Simulated::unwitnessed(genesis.clone())),
         LogKey::SimulatedWitnesses { .. } => Device::Witnessed(Box::new(Asking::new(genesis.clone()))),
         LogKey::Simulated(_) | LogKey::Software(_) | LogKey::Tpm(_) | LogKey::Witnessed(_) => {
-            let key = device_key(genesis.cluster, node);
-            Device::Trusted(Simulated::new(key, genesis.cluster, genesis.replica))
+            Device::Trusted(trusted_log(genesis))
         }
     }
 }
@@ -391,7 +406,7 @@ impl Node {
         let config = Config::new(cluster, me, genesis.to_vec(), limits, keys, Arc::new(identify));
         let brains = liar.map_or(1, |(lie, _)| lie.brains());
         Self {
-            brains: (0..brains).map(|_| Brain::new(device(&genesis[node], node, liar.is_some()))).collect(),
+            brains: (0..brains).map(|_| Brain::new(device(&genesis[node], liar.is_some()))).collect(),
             liar: liar.map(|(lie, from)| Liar::new(scenario, &config, lie, from, witnesses, rng.fork())),
             config: config.with_mutant(scenario.mutant),
             skew: scenario.skew[node],
