@@ -292,7 +292,7 @@ pub(crate) enum Clerk {
     },
     Desk {
         desk: Desk,
-        /// That the log is in, or will be.
+        /// The epoch that the log is in, or was told to begin.
         epoch: Epoch,
     },
     Bench(Bench),

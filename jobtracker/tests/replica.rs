@@ -12,6 +12,7 @@ use quorate_protocol::{
     canonical,
     command::{Envelope, FollowDirectives, Refusal, Sender},
     digest::Digest,
+    enrolled::EnrolledTpm,
     ids::{JobId, ReplicaId, TrackerId},
     job::{Directive, Work},
     limits::{COMMAND_BYTES_MAX, QUERY_BYTES_MAX, SESSIONS_PER_KEY_MAX},
@@ -420,4 +421,20 @@ async fn a_replica_that_is_told_to_stop_has_ended_well() {
     let early = tokio::time::timeout(Duration::from_millis(20), replica.ended()).await;
     assert!(early.is_err(), "it does not end by itself: {:?}", early.map(|ended: Result<(), OrderError>| ended));
     replica.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_with_tpms_needs_the_feature_and_its_founding() {
+    let directory = TempDir::new().expect("a directory");
+    let (listener, address) = listener().await;
+    let mut cluster = cluster(&[address]);
+    cluster.replicas[0].tpm = Some(EnrolledTpm { pcr: 14, firmware: [1; 8], key: [2; 64] });
+    let options = options(&cluster, 0, directory.path(), LEASE_LONG);
+    let error = Replica::start(options, listener).await.err().expect("refused");
+    if cfg!(feature = "tpm") {
+        assert!(matches!(error, StartError::NotFounded), "{error:?}");
+    } else {
+        assert!(matches!(error, StartError::TpmNotBuilt) && error.to_string().contains("--features tpm"), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0, "nothing was made");
 }
