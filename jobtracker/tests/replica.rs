@@ -430,11 +430,11 @@ async fn a_cluster_with_tpms_needs_the_feature_and_its_founding() {
     let mut cluster = cluster(&[address]);
     cluster.replicas[0].tpm = Some(EnrolledTpm { pcr: 14, firmware: [1; 8], key: [2; 64] });
     let options = options(&cluster, 0, directory.path(), LEASE_LONG);
-    let error = Replica::start(options, listener).await.err().expect("refused");
+    let error = Replica::start(options, listener).await.expect_err("refused");
     if cfg!(feature = "tpm") {
         assert!(matches!(error, StartError::NotFounded), "{error:?}");
     } else {
         assert!(matches!(error, StartError::TpmNotBuilt) && error.to_string().contains("--features tpm"), "{error}");
     }
-    assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0, "nothing was made");
+    assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0, "nothing was made");
 }
