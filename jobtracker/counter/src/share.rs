@@ -210,7 +210,7 @@ mod tests {
         assert_eq!((certificate.0[0], certificate.0[1], certificate.0.len()), (0b1101, 0, 2 + 3 * 64));
         assert_eq!(
             Digest::of(&certificate.0).to_string(),
-            "51271136b6cd154ceb3e21f2b040425c3168b2555717d65a81d1047b73ee0995"
+            "b3ee72f0660b41264721988cd9927418a248e369cfe48763c2bec47d826890b4"
         );
     }
 }
