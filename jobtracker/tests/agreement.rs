@@ -7,11 +7,15 @@ use futures::StreamExt;
 use quorate_counter::{Epoch, Software, helper};
 use quorate_jobtracker::{LogPlace, Options, Replica, ReplicaLiar, StartError, StoreError, client::Client};
 use quorate_protocol::{
+    canonical,
     cluster::Cluster,
+    command::Reply,
     digest::Digest,
     ids::{ReplicaId, TrackerId},
     job::Directive,
-    query::ReplicaView,
+    query::{Question, ReplicaView},
+    sign::Signed,
+    wire::{self, job_tracker_client::JobTrackerClient},
 };
 use std::{
     fs,
@@ -88,14 +92,7 @@ impl Trio {
     async fn start(&mut self, replica: usize) {
         let address = &self.cluster.replicas[replica].address;
         let options = self.options(replica);
-        let started = until("the replica starts", async || {
-            let listener = TcpListener::bind(address).await.ok()?;
-            match Replica::start(options.clone(), listener).await {
-                Err(StartError::Store(StoreError::InUse { .. }) | StartError::TrustedLog(_)) => None,
-                result => Some(result.expect("starts")),
-            }
-        })
-        .await;
+        let started = started(options, address).await;
         self.replicas[replica] = Some(started);
     }
 
@@ -131,6 +128,15 @@ fn names(folder: &str, count: usize) -> impl Iterator<Item = String> {
 }
 
 /// How many files there are in a folder.
+/// The view that a replica states in its answers.
+async fn told_view(cluster: &Cluster, replica: usize) -> u64 {
+    let address = format!("http://{}", cluster.replicas[replica].address);
+    let mut service = JobTrackerClient::connect(address).await.expect("it runs");
+    let question = wire::Question { question: canonical::encode(&Question::Jobs), seen: Vec::new() };
+    let reply = service.ask(question).await.expect("an answer").into_inner();
+    Signed::<Reply>::from_wire(&reply.signed).expect("a reply").peek().expect("a reply").view
+}
+
 async fn count(client: &Client, folder: &str) -> usize {
     client.files(&path(folder)).await.expect("files").len()
 }
@@ -158,7 +164,9 @@ async fn the_primary_is_killed_and_comes_back() {
     trio.kill(primary);
     create_all(&client, names("without", 5)).await;
     let other = (primary + 1) % 3;
-    assert_ne!(trio.view(other).await.primary.number() as usize, primary);
+    let view = trio.view(other).await;
+    assert_ne!(view.primary.number() as usize, primary);
+    assert_eq!(told_view(&trio.cluster, other).await, view.view, "clients are told where to ask first");
     trio.start(primary).await;
     create_all(&client, names("with", 5)).await;
     trio.until_alike().await;

@@ -58,6 +58,8 @@ struct Script {
     /// How many directives it sends before it cuts the stream.
     cut_after: usize,
     past: Past,
+    /// The view that it says it is in.
+    view: u64,
     /// How often it was asked.
     heard: Arc<AtomicUsize>,
 }
@@ -72,6 +74,7 @@ impl Script {
             directives,
             cut_after: usize::MAX,
             past,
+            view: 0,
             heard: Arc::default(),
         }
     }
@@ -106,7 +109,7 @@ impl Actor {
         let (branch, ordered) = self.script.past.get();
         let confirms = seen.filter(|seen| seen.ordered <= ordered).map(|seen| Past::at(branch, seen.ordered));
         let (replica, history) = (ReplicaId::new(self.replica.into()), Past::at(branch, ordered));
-        let reply = Reply { cluster: self.cluster, replica, to, history, confirms, view: 0, answer };
+        let reply = Reply { cluster: self.cluster, replica, to, history, confirms, view: self.script.view, answer };
         wire::Reply { signed: Signed::seal(&reply, &key(REPLICA_SEED + self.replica)).to_wire() }
     }
     async fn answer(&self, to: Digest, seen: Option<History>) -> Result<Response<wire::Reply>, Status> {
@@ -204,6 +207,18 @@ async fn while_all_is_well_f_plus_1_are_asked_and_backups_take_turns() {
     let heard = heard.await;
     assert_eq!(heard[0], 10, "the primary orders");
     assert!(heard[1] > 0 && heard[2] > 0, "{heard:?}");
+}
+
+#[tokio::test]
+async fn the_primary_of_the_view_that_replicas_tell_is_asked_first() {
+    let heard = until("f + 1 were asked each time", async || {
+        let in_view_1 = || Script { view: 1, ..Script::honest() };
+        let heard = heard([in_view_1(), in_view_1(), in_view_1()], 10).await;
+        (heard.iter().sum::<usize>() == 20).then_some(heard)
+    });
+    let heard = heard.await;
+    assert!(heard[1] >= 9, "known from the second round on: {heard:?}");
+    assert!(heard[0] > 0 && heard[2] > 0, "{heard:?}");
 }
 
 #[tokio::test]

@@ -3,14 +3,13 @@
 mod fixture;
 
 use fixture::*;
-use quorate_jobtracker::{LogError, LogPlace, Options, Replica, ReplicaLiar, StartError, StoreError};
+use quorate_jobtracker::{LogError, LogPlace, Options, Replica, ReplicaLiar, StartError};
 use quorate_protocol::{
     cluster::{Agreement, Cluster},
     query::ReplicaView,
 };
 use std::{fs, path::Path};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 
 const REPLICAS: usize = 4;
 
@@ -69,14 +68,7 @@ impl Four {
     async fn start(&mut self, replica: usize) {
         let address = &self.cluster.replicas[replica].address;
         let options = self.options(replica);
-        let started = until("the replica starts", async || {
-            let listener = TcpListener::bind(address).await.ok()?;
-            match Replica::start(options.clone(), listener).await {
-                Err(StartError::Store(StoreError::InUse { .. }) | StartError::TrustedLog(_)) => None,
-                result => Some(result.expect("starts")),
-            }
-        })
-        .await;
+        let started = started(options, address).await;
         self.replicas[replica] = Some(started);
     }
 
