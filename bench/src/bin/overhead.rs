@@ -17,6 +17,7 @@ use quorate::{
 };
 use quorate_bench::{
     figures::{Measurement, Summary, summarise, table},
+    kept,
     text::Text,
 };
 use quorate_protocol::{
@@ -30,7 +31,7 @@ use std::{
     io::{self, BufWriter, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -282,31 +283,11 @@ fn write_json(path: &Path, options: &Options, runs: &[Measurement], summaries: &
 
 /// Writes the table to the results that are kept in the repository.
 fn keep(options: &Options, table: &str) -> Result<(), Failure> {
-    let date = said("date", &["-u", "+%Y-%m-%d"]);
-    let command: Vec<String> = std::env::args().skip(1).collect();
-    let text = format!(
-        "# Overhead of tolerating liars, {date}\n\n\
-         Input of {} for each job, {} runs, medians, {TRACKERS} trackers in one process.\n\n{table}\n\
-         * Machine: {}, {} cores\n* Revision: {}\n* Command: `cargo run --release -p quorate-bench --bin overhead -- {}`\n",
+    let body = format!(
+        "Input of {} for each job, {} runs, medians, {TRACKERS} trackers in one process.\n\n{table}",
         show_bytes(options.size),
         options.runs,
-        said("sh", &["-c", "uname -sm; grep -m1 'model name' /proc/cpuinfo | cut -d: -f2"]),
-        std::thread::available_parallelism().map_or(0, usize::from),
-        said("git", &["describe", "--always", "--dirty"]),
-        command.join(" "),
     );
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    let path = folder.join(format!("{date}-overhead.md"));
-    let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, text));
-    written.map_err(|e| Failure::io("cannot write", &path, &e))?;
-    eprintln!("kept in {}", path.display());
-    Ok(())
-}
-
-/// What a program of this machine prints, in one line.
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let text = output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let words: Vec<&str> = text.split_whitespace().collect();
-    if words.is_empty() { "unknown".to_owned() } else { words.join(" ") }
+    let command = "cargo run --release -p quorate-bench --bin overhead --";
+    kept::keep("overhead", "Overhead of tolerating liars", &body, command).map(drop)
 }
