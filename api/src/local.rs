@@ -7,7 +7,7 @@ use crate::{
     exit::{Exit, Failure},
     files,
     progress::Transfer,
-    submit::{Request, program_digest},
+    submit::{Request, poll_after, program_digest},
 };
 use futures::{TryStreamExt, future::join_all};
 use quorate_dfs::Upload;
@@ -35,7 +35,7 @@ pub use quorate_protocol::cluster::Agreement;
 
 /// Job-tracker replicas that may fail, unless said otherwise.
 const FAULTS_DEFAULT: usize = 1;
-/// How often a job's state is asked for.
+/// How often it is asked whether trackers have registered.
 const POLL: Duration = Duration::from_millis(50);
 /// How long trackers may take to register.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -340,6 +340,19 @@ impl LocalCluster {
         self.trackers.get(&id)
     }
 
+    /// Bytes that the chunk stores of all its trackers hold: every copy, and what is staged.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn stored(&self) -> Result<u64, Failure> {
+        let mut bytes = 0u64;
+        for (id, tracker) in &self.trackers {
+            let usage = tracker.stored().await.map_err(|e| trouble(&format!("read the chunks of {id}"), &e))?;
+            bytes = bytes.saturating_add(usage.bytes);
+        }
+        Ok(bytes)
+    }
+
     /// Stops one tracker, as if its machine went away.
     pub async fn stop_tracker(&mut self, id: TrackerId) {
         if let Some(tracker) = self.trackers.remove(&id) {
@@ -414,17 +427,17 @@ impl LocalCluster {
     /// # Errors
     /// When it has not ended within `patience`, with its state.
     pub async fn wait(&self, job: JobId, patience: Duration) -> Result<JobView, Failure> {
-        let deadline = Instant::now() + patience;
+        let start = Instant::now();
         loop {
             let view = self.client().job(job).await?;
             if view.summary.state.is_ended() {
                 return Ok(view);
             }
-            if Instant::now() > deadline {
+            if start.elapsed() > patience {
                 let message = format!("{job} has not ended after {patience:?}:\n{}", crate::report::job(&view));
                 return Err(Failure::new(Exit::JobFailed, message));
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(poll_after(start.elapsed())).await;
         }
     }
 

@@ -18,10 +18,21 @@ use quorate_protocol::{
     job::{Partitioning, Program, Specification, this_target},
     query::{JobState, JobView},
 };
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-/// How often a job's state is asked for.
-const POLL: Duration = Duration::from_millis(100);
+/// A job's state is asked for often at first, so that a small job's end is known soon, and then ever less often.
+const POLL_MIN: Duration = Duration::from_millis(5);
+const POLL_MAX: Duration = Duration::from_millis(100);
+
+/// How long to wait before a job's state is asked for again, when it was waited for so long already: an eighth of that, so
+/// that its end is known at most an eighth too late.
+pub(crate) fn poll_after(waited: Duration) -> Duration {
+    (waited / 8).clamp(POLL_MIN, POLL_MAX)
+}
 
 /// What a job is asked to do.
 #[derive(Clone, Debug)]
@@ -83,7 +94,7 @@ pub(crate) async fn upload_program(connection: &Connection, copies: usize) -> Re
 /// # Errors
 /// When the job tracker cannot be asked any more.
 pub async fn wait_with_progress(connection: &Connection, job: JobId) -> Result<JobView, Failure> {
-    let mut progress = Progress::new();
+    let (mut progress, start) = (Progress::new(), Instant::now());
     loop {
         let answer = patiently(connection.client.job(job), |text| progress.say(text)).await;
         let view = answer.map_err(|error| left_alone(error, job))?;
@@ -92,7 +103,7 @@ pub async fn wait_with_progress(connection: &Connection, job: JobId) -> Result<J
             return Ok(view);
         }
         progress.update(&view);
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(poll_after(start.elapsed())).await;
     }
 }
 
@@ -117,5 +128,16 @@ pub fn succeeded(view: &JobView) -> Result<(), Failure> {
         JobState::Killed => Err(Failure::new(Exit::JobFailed, format!("{job} was killed"))),
         JobState::Failed(why) => Err(Failure::new(Exit::JobFailed, format!("{job} failed: {}", report::failure(why)))),
         JobState::Running | JobState::Waiting(_) => Err(Failure::new(Exit::JobFailed, format!("{job} has not ended"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_jobs_are_asked_for_often_and_long_ones_seldom() {
+        let after = |ms| poll_after(Duration::from_millis(ms)).as_millis();
+        assert_eq!([0, 40, 160, 800, 3_600_000].map(after), [5, 5, 20, 100, 100]);
     }
 }

@@ -1,9 +1,9 @@
 //! What was measured, and what is told about it: medians, ratios to the unreplicated mode, and the table.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One run of one job.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Measurement {
     /// Which job.
     pub job: String,
@@ -15,14 +15,55 @@ pub struct Measurement {
     pub wall_s: f64,
     /// CPU seconds of the process, with all trackers and the job tracker, meanwhile.
     pub cpu_s: f64,
-    /// Attempts started, for each task.
-    pub attempts_per_task: f64,
+    /// The most memory in use meanwhile, in bytes, of the whole process.
+    pub peak: u64,
+    /// Map tasks.
+    pub maps: u32,
+    /// Reduce tasks.
+    pub reduces: u32,
+    /// Attempts started.
+    pub attempts: u64,
+    /// Tasks whose votes differed or whose attempts were late.
+    pub disputed: u64,
+    /// How often a reduce attempt started over.
+    pub restarts: u32,
     /// Bytes fetched in the shuffle.
     pub shuffled: u64,
     /// Of these, bytes fetched again.
     pub refetched: u64,
+    /// Bytes in all chunk stores afterwards: every copy of input and output.
+    pub stored: u64,
+    /// Bytes of segments and chunks that were digested.
+    pub digested: u64,
+    /// CPU seconds of these digests: the bytes, times what one costs on this machine.
+    pub digest_s: f64,
+    /// CPU seconds of making and verifying signatures: their number, times what one costs on this machine.
+    pub signatures_s: f64,
+    /// Commands that were ordered.
+    pub commands: u64,
+    /// Their bytes in canonical form.
+    pub command_bytes: u64,
+    /// Bytes between replicas and their clients and trackers, both ways.
+    pub control_bytes: u64,
     /// Digest of the output.
     pub output: String,
+}
+
+impl Measurement {
+    /// Tasks of both stages.
+    pub fn tasks(&self) -> f64 {
+        f64::from(self.maps) + f64::from(self.reduces)
+    }
+
+    /// Something for each task.
+    pub fn per_task(&self, amount: u64) -> f64 {
+        amount as f64 / self.tasks().max(1.0)
+    }
+
+    /// CPU seconds of digests and signatures, in percent of all.
+    pub fn checking_percent(&self) -> f64 {
+        if self.cpu_s > 0.0 { 100.0 * (self.digest_s + self.signatures_s) / self.cpu_s } else { 0.0 }
+    }
 }
 
 /// The medians of all runs of a job with one f.
@@ -70,57 +111,103 @@ pub fn summarise(measurements: &[Measurement]) -> Vec<Summary> {
 }
 
 fn summary(group: &[&Measurement]) -> Summary {
-    let of = |value: fn(&Measurement) -> f64| median(group.iter().map(|one| value(one)));
     let walls = || group.iter().map(|one| one.wall_s);
     Summary {
-        median: Measurement {
-            job: group[0].job.clone(),
-            f: group[0].f,
-            upload_s: of(|one| one.upload_s),
-            wall_s: of(|one| one.wall_s),
-            cpu_s: of(|one| one.cpu_s),
-            attempts_per_task: of(|one| one.attempts_per_task),
-            shuffled: of(|one| one.shuffled as f64) as u64,
-            refetched: of(|one| one.refetched as f64) as u64,
-            output: group[0].output.clone(),
-        },
+        median: medians(group),
         wall_range_s: (walls().fold(f64::INFINITY, f64::min), walls().fold(0.0, f64::max)),
         wall_ratio: None,
         cpu_ratio: None,
     }
 }
 
-/// The table, as Markdown that can be read as it is.
-pub fn table(summaries: &[Summary]) -> String {
-    let heads = [
-        "job",
-        "f",
-        "upload s",
-        "wall s",
-        "(range)",
-        "CPU s",
-        "attempts/task",
-        "MiB shuffled",
-        "refetched",
-        "wall ×",
-        "CPU ×",
-    ];
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
-    let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+/// The median of each figure alone, of runs of the same job with the same f.
+pub fn medians(group: &[&Measurement]) -> Measurement {
+    let of = |value: fn(&Measurement) -> f64| median(group.iter().map(|one| value(one)));
+    let whole = |value: fn(&Measurement) -> u64| median(group.iter().map(|one| value(one) as f64)).round() as u64;
+    let first = group.first().copied().cloned().unwrap_or_default();
+    Measurement {
+        upload_s: of(|one| one.upload_s),
+        wall_s: of(|one| one.wall_s),
+        cpu_s: of(|one| one.cpu_s),
+        peak: whole(|one| one.peak),
+        attempts: whole(|one| one.attempts),
+        disputed: whole(|one| one.disputed),
+        restarts: whole(|one| u64::from(one.restarts)) as u32,
+        shuffled: whole(|one| one.shuffled),
+        refetched: whole(|one| one.refetched),
+        stored: whole(|one| one.stored),
+        digested: whole(|one| one.digested),
+        digest_s: of(|one| one.digest_s),
+        signatures_s: of(|one| one.signatures_s),
+        commands: whole(|one| one.commands),
+        command_bytes: whole(|one| one.command_bytes),
+        control_bytes: whole(|one| one.control_bytes),
+        ..first
+    }
+}
+
+/// Bytes as MiB.
+pub fn mib(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+/// What the runs took: time, attempts and memory.
+pub fn time_table(summaries: &[Summary]) -> String {
+    let heads =
+        ["job", "f", "wall s", "(range)", "CPU s", "wall ×", "CPU ×", "attempts/task", "checking %", "peak MiB"];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(summaries.iter().map(|Summary { median: m, wall_range_s: (min, max), wall_ratio, cpu_ratio }| {
         [
             m.job.clone(),
             m.f.to_string(),
-            format!("{:.2}", m.upload_s),
             format!("{:.2}", m.wall_s),
             format!("{min:.2}–{max:.2}"),
             format!("{:.2}", m.cpu_s),
-            format!("{:.2}", m.attempts_per_task),
-            mib(m.shuffled),
-            mib(m.refetched),
             ratio(*wall_ratio),
             ratio(*cpu_ratio),
+            format!("{:.2}", m.per_task(m.attempts)),
+            format!("{:.1}", m.checking_percent()),
+            mib(m.peak),
+        ]
+    }));
+    markdown(&rows)
+}
+
+/// What the runs moved, kept, checked and ordered.
+pub fn bytes_table(summaries: &[Summary]) -> String {
+    let heads = [
+        "job",
+        "f",
+        "upload s",
+        "MiB stored",
+        "shuffled",
+        "refetched",
+        "digested",
+        "digest s",
+        "signature s",
+        "commands/task",
+        "B/command",
+        "control KiB/task",
+    ];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(summaries.iter().map(|Summary { median: m, .. }| {
+        [
+            m.job.clone(),
+            m.f.to_string(),
+            format!("{:.2}", m.upload_s),
+            mib(m.stored),
+            mib(m.shuffled),
+            mib(m.refetched),
+            mib(m.digested),
+            format!("{:.3}", m.digest_s),
+            format!("{:.3}", m.signatures_s),
+            format!("{:.2}", m.per_task(m.commands)),
+            format!("{:.0}", m.command_bytes as f64 / (m.commands as f64).max(1.0)),
+            format!("{:.1}", m.per_task(m.control_bytes) / 1024.0),
         ]
     }));
     markdown(&rows)
@@ -144,9 +231,20 @@ mod tests {
     use super::*;
 
     fn one(job: &str, f: u32, wall_s: f64, cpu_s: f64) -> Measurement {
-        let (upload_s, attempts_per_task, shuffled, refetched) = (1.0, f64::from(f) + 1.0, 3 << 20, 0);
-        let (job, output) = (job.to_owned(), "d".to_owned());
-        Measurement { job, f, upload_s, wall_s, cpu_s, attempts_per_task, shuffled, refetched, output }
+        let attempts = 20 * (u64::from(f) + 1);
+        let (job, maps, reduces, commands) = (job.to_owned(), 16, 4, 50);
+        Measurement {
+            job,
+            f,
+            wall_s,
+            cpu_s,
+            maps,
+            reduces,
+            attempts,
+            commands,
+            digest_s: 0.5,
+            ..Measurement::default()
+        }
     }
 
     #[test]
@@ -181,11 +279,32 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_line_for_each_summary() {
-        let table = table(&summarise(&[one("sort", 0, 2.0, 4.0), one("sort", 1, 3.0, 8.0)]));
-        let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 4);
-        assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{table}");
-        assert!(lines[3].contains("1.50") && lines[3].contains("2.00"), "{table}");
+    fn tables_have_a_line_for_each_summary() {
+        let summaries = summarise(&[one("sort", 0, 2.0, 4.0), one("sort", 1, 3.0, 8.0)]);
+        for table in [time_table(&summaries), bytes_table(&summaries)] {
+            let lines: Vec<&str> = table.lines().collect();
+            assert_eq!(lines.len(), 4);
+            assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{table}");
+        }
+        let times = time_table(&summaries);
+        let last = times.lines().last().expect("a line");
+        for cell in ["1.50", "2.00", "6.2"] {
+            assert!(last.contains(cell), "{last} has no {cell}");
+        }
+        assert!(bytes_table(&summaries).contains("2.50"), "50 commands for 20 tasks");
+    }
+
+    #[test]
+    fn what_nobody_did_is_nothing_for_each_task() {
+        let none = Measurement::default();
+        assert_eq!((none.per_task(0), none.checking_percent()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn every_figure_has_its_own_median() {
+        let runs = [one("sort", 0, 1.0, 9.0), one("sort", 0, 2.0, 8.0), one("sort", 0, 3.0, 1.0)];
+        let all: Vec<&Measurement> = runs.iter().collect();
+        let median = medians(&all);
+        assert_eq!((median.wall_s, median.cpu_s, median.attempts), (2.0, 8.0, 20));
     }
 }

@@ -1,13 +1,17 @@
 //! Digests off the async threads.
 
 use bytes::Bytes;
-use quorate_protocol::digest::{ChunkId, Digest};
+use quorate_protocol::{
+    digest::{ChunkId, Digest},
+    spent,
+};
 
 /// Buffers up to this long are digested in place: it takes less than half a millisecond.
 const INLINE_BYTES_MAX: usize = 1 << 20;
 
 /// The name of a buffer.
 pub(crate) async fn name_of(bytes: &Bytes) -> ChunkId {
+    spent::digested(bytes.len() as u64);
     if bytes.len() <= INLINE_BYTES_MAX {
         return ChunkId(Digest::of(bytes));
     }

@@ -36,6 +36,7 @@ use quorate_protocol::{
     limits,
     query::{Answer, Entry, JobSummary, JobView, Question, ReplicaView, TrackerView},
     sign::{SecretKey, Signed},
+    spent,
     vote::Vote,
 };
 use round::Round;
@@ -150,6 +151,9 @@ impl Client {
         within(encoded.len(), limits::COMMAND_BYTES_MAX)?;
         let envelope = Envelope { sender: *sender, request: Signed::seal_bytes(encoded, key) };
         let result = self.agreed(Asked::command(canonical::encode(&envelope), anchor)).await;
+        if result.is_ok() {
+            spent::ordered(envelope.request.bytes().len() as u64);
+        }
         if let Err(ClientError::Refused(Refusal::Stale)) = result {
             // The replicas have forgotten this session for newer ones. Whether the command was executed before that is
             // the caller's to find out; the next one starts afresh.

@@ -80,7 +80,7 @@ impl Worker {
             let product = mapped?;
             let spans: Vec<(u64, u64)> = product.spans.iter().map(|span| (span.offset, span.length)).collect();
             let machine = |error| TaskError::machine("digesting the map output", error);
-            worker.lie.spoil_map_data(&product.data, &spans).map_err(machine)?;
+            worker.lie.spoil_map_data(attempt, &product.data, &spans).map_err(machine)?;
             // Digested by the tracker, not by the user's process: what it signs is what it can serve.
             let mut segments = digest::digest_spans(&product.data, &product.spans).map_err(machine)?;
             worker.lie.spoil_segments(&mut segments);

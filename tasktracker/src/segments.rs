@@ -10,6 +10,7 @@ use quorate_protocol::{
     ids::{AttemptId, TrackerId},
     query::Blame,
     sign::Signed,
+    spent,
     vote::{Segment, Served, Vote},
     wire::{Block, SegmentRequest},
 };
@@ -175,6 +176,7 @@ async fn receive_all(
         if end > segment.length && !(prove && end <= segment.length.saturating_add(8 << 20)) {
             return Err(ReceiveError::TooLong);
         }
+        spent::digested(block.data.len() as u64);
         hasher.update(&block.data);
         if end <= segment.length {
             sink(length, &block.data).map_err(ReceiveError::Sink)?;

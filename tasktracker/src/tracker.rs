@@ -4,7 +4,7 @@ use crate::{
     fork, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs, service::TrackerService, worker::Worker,
 };
 use futures::StreamExt;
-use quorate_dfs::{ChunkClient, ChunkService, ChunkStore, StoreError, YOUNG, Young};
+use quorate_dfs::{ChunkClient, ChunkService, ChunkStore, StoreError, Usage, YOUNG, Young};
 use quorate_jobtracker::client::{Client, ClientError};
 use quorate_liars::{Honest, Kind};
 use quorate_protocol::{
@@ -106,6 +106,14 @@ impl Tracker {
     /// Where its services are.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What its chunk store holds, by listing it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn stored(&self) -> Result<Usage, StoreError> {
+        self.worker.store.usage().await
     }
 
     /// Waits until the tracker has gone down by itself, as a liar that crashes does.

@@ -23,6 +23,7 @@ pub mod job;
 pub mod limits;
 pub mod query;
 pub mod sign;
+pub mod spent;
 pub mod vote;
 
 /// The gRPC messages and services, generated from `proto/quorate.proto`.

@@ -1,6 +1,9 @@
 //! Ed25519 signatures over canonical bytes, and the types that keep the unverified apart from the verified.
 
-use crate::canonical::{self, DecodeError};
+use crate::{
+    canonical::{self, DecodeError},
+    spent,
+};
 use ed25519_dalek::{Signer, SigningKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{fmt, marker::PhantomData, ops::Deref};
@@ -140,6 +143,7 @@ impl<T: Statement> Signed<T> {
 
     /// Signs bytes that may be no statement at all. Honest code has no use for it; a liar has.
     pub fn seal_bytes(bytes: Vec<u8>, key: &SecretKey) -> Self {
+        spent::signed();
         let signature = key.0.sign(&message(T::CONTEXT, &bytes)).to_bytes();
         Self::from_parts(bytes, &signature)
     }
@@ -149,6 +153,7 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`Rejection::Signature`].
     pub fn verify_signature(&self, key: &PublicKey) -> Result<(), Rejection> {
+        spent::verified();
         let wrong = || Rejection::Signature(*key);
         let verifying = ed25519_dalek::VerifyingKey::from_bytes(&key.0).map_err(|_| wrong())?;
         let signature = ed25519_dalek::Signature::from_bytes(&self.signature());

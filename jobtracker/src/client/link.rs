@@ -12,6 +12,7 @@ use quorate_protocol::{
     limits::MESSAGE_BYTES_MAX,
     query::{Answer, command_digest, question_digest},
     sign::Signed,
+    spent,
     wire::{self, job_tracker_client::JobTrackerClient},
 };
 use std::{
@@ -174,6 +175,7 @@ impl Link {
     async fn call_once(&self, asked: &Asked) -> Result<wire::Reply, Status> {
         let mut service = self.service()?;
         let bytes = asked.bytes.clone();
+        spent::sent(bytes.len() as u64);
         let reply = match asked.call {
             Call::Submit => service.submit(wire::Command { signed: bytes }).await,
             Call::Ask => {
@@ -192,6 +194,7 @@ impl Link {
         seen: Option<&Arc<Anchor>>,
         memory: &Memory,
     ) -> Result<Checked, Doubt> {
+        spent::received(reply.signed.len() as u64);
         let wrong = |what: String| {
             memory.distrust(self.member.id, &what);
             Doubt::Untrustworthy(ClientError::Untrustworthy { replica: self.member.id, what })

@@ -1,7 +1,7 @@
 //! Digests of segments and files, taken by the tracker over what user code left behind.
 
 use crate::program::Span;
-use quorate_protocol::{digest::Digest, vote::Segment};
+use quorate_protocol::{digest::Digest, spent, vote::Segment};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::{
     fs::File,
@@ -32,6 +32,7 @@ pub fn digest_file(path: &Path, offset: u64, length: u64) -> io::Result<Digest> 
     if length == 0 {
         return Ok(Digest::of(&[]));
     }
+    spent::digested(length);
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut hasher = blake3::Hasher::new();

@@ -1,6 +1,7 @@
 //! Makes one wrong segment, of its first map attempt with output, and votes for it consistently: a single flipped bit.
 
 use crate::{Lie, flip_last_byte};
+use quorate_protocol::ids::AttemptId;
 use std::{
     io,
     path::Path,
@@ -13,7 +14,7 @@ pub(crate) struct CorruptSegment {
 }
 
 impl Lie for CorruptSegment {
-    fn spoil_map_data(&self, data: &Path, spans: &[(u64, u64)]) -> io::Result<()> {
+    fn spoil_map_data(&self, _attempt: AttemptId, data: &Path, spans: &[(u64, u64)]) -> io::Result<()> {
         match spans.iter().find(|(_, length)| *length > 0) {
             Some((offset, length)) if !self.done.swap(true, Ordering::Relaxed) => {
                 flip_last_byte(data, *offset, *length)

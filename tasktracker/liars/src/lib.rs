@@ -7,6 +7,7 @@
 //! None of these ever lies about *whose* work it is: that needs another's key, which no liar has.
 
 mod copy_vote;
+mod corrupt_first;
 mod corrupt_map;
 mod corrupt_reduce;
 mod corrupt_segment;
@@ -19,6 +20,8 @@ mod silent;
 mod slow;
 mod two_votes;
 mod wrong_map_digest;
+
+pub use corrupt_first::is_hit;
 
 use bytes::Bytes;
 use quorate_protocol::{
@@ -62,7 +65,7 @@ pub trait Lie: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When the file cannot be changed.
-    fn spoil_map_data(&self, _data: &Path, _spans: &[(u64, u64)]) -> io::Result<()> {
+    fn spoil_map_data(&self, _attempt: AttemptId, _data: &Path, _spans: &[(u64, u64)]) -> io::Result<()> {
         Ok(())
     }
     /// After the segments were digested, before they are voted on.
@@ -125,10 +128,17 @@ pub enum Kind {
     Replay,
     /// Sends signed garbage to the job tracker and too many bytes to readers.
     Garbled,
+    /// Makes wrong map output where it has the first attempt of a task, for a share of the tasks, and votes for it
+    /// consistently. Told by all trackers at once it is one wrong vote for each of these tasks. Benchmarks choose it; it is
+    /// not among [`Kind::ALL`], since no name says how large the share is.
+    CorruptFirst {
+        /// The share of the map tasks, from 0 to 100.
+        percent: u8,
+    },
 }
 
 impl Kind {
-    /// All of them.
+    /// All that have a name of their own.
     pub const ALL: [Kind; 13] = [
         Kind::WrongMapDigest,
         Kind::CorruptMap,
@@ -161,6 +171,7 @@ impl Kind {
             Kind::Crash => "crash",
             Kind::Replay => "replay",
             Kind::Garbled => "garbled",
+            Kind::CorruptFirst { .. } => "corrupt-first",
         }
     }
 
@@ -180,6 +191,7 @@ impl Kind {
             Kind::Crash => "goes down at its first attempt",
             Kind::Replay => "sends an old job's vote again",
             Kind::Garbled => "sends garbage and oversized messages",
+            Kind::CorruptFirst { .. } => "makes wrong map output in first attempts of some tasks",
         }
     }
 
@@ -199,6 +211,7 @@ impl Kind {
             Kind::Crash => Arc::new(crash::Crash),
             Kind::Replay => Arc::new(replay::Replay::default()),
             Kind::Garbled => Arc::new(garbled::Garbled),
+            Kind::CorruptFirst { percent } => Arc::new(corrupt_first::CorruptFirst { percent }),
         }
     }
 }

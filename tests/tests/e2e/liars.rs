@@ -17,6 +17,7 @@ pub(crate) fn guilt(kind: Kind) -> Guilt {
         | Kind::CorruptMap
         | Kind::CorruptSegment
         | Kind::CorruptReduce
+        | Kind::CorruptFirst { .. }
         | Kind::CopyVote
         | Kind::Garbled => Guilt::Suspected,
         Kind::ServeWrong | Kind::ServeWrongToOne | Kind::TwoVotes => Guilt::Convicted,
