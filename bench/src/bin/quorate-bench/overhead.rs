@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         told.add(match part {
             Part::Price => price(options, &inputs)?,
             Part::WrongDigests => faults::wrong_digests(&inputs)?,
-            Part::Damage => faults::damage(&inputs)?,
+            Part::Damage => faults::damage(&inputs, options.runs)?,
             Part::SpareSlots => spare::spare_slots(&inputs, options.runs)?,
             Part::SmallJobs => small::small_jobs(folder.path())?,
         });

@@ -37,7 +37,10 @@ struct Lap {
 
 /// Counts the words of 1 MiB, again and again.
 pub(crate) fn small_jobs(folder: &Path) -> Result<Told, Failure> {
-    let input = Input::make(Kind::Wordcount, SIZE, folder)?;
+    // Apart from the inputs of other parts, one of which may be as long.
+    let folder = folder.join("small");
+    std::fs::create_dir(&folder).map_err(|e| Failure::io("cannot make", &folder, &e))?;
+    let input = Input::make(Kind::Wordcount, SIZE, &folder)?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| machine("start threads", e))?;
     let laps = runtime.block_on(async {
         let cluster = LocalCluster::builder(jobs::app()).trackers(TRACKERS).f(F).start().await?;
