@@ -7,6 +7,7 @@ use quorate_protocol::{
     vote::Served,
 };
 use rustix::{
+    process::{Signal, set_parent_process_death_signal},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
     time::{ClockId, Timespec, clock_gettime},
 };
@@ -33,6 +34,14 @@ pub fn confine(cores: usize) -> io::Result<()> {
     let (allowed, mut chosen) = (sched_getaffinity(None)?, CpuSet::new());
     (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).take(cores).for_each(|cpu| chosen.set(cpu));
     Ok(sched_setaffinity(None, &chosen)?)
+}
+
+/// Has this process interrupted when its parent goes away, as Ctrl-C would do: nobody reads then what it measures.
+///
+/// # Errors
+/// When the system refuses.
+pub fn end_with_parent() -> io::Result<()> {
+    Ok(set_parent_process_death_signal(Some(Signal::INT))?)
 }
 
 /// Lets the peak of memory begin at what is used now.

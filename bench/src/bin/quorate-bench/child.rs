@@ -103,6 +103,7 @@ pub(crate) struct Options {
 /// Runs it and prints what was measured.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let run: Run = serde_json::from_str(&options.run).map_err(|e| Failure::usage(format!("no run: {e}")))?;
+    cpu::end_with_parent().map_err(|e| machine("watch the parent", e))?;
     if let Some(cores) = run.cores {
         cpu::confine(cores).map_err(|e| machine("use fewer cores", e))?;
     }
