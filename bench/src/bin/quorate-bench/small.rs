@@ -54,13 +54,12 @@ pub(crate) fn small_jobs(folder: &Path) -> Result<Told, Failure> {
     let mut told = Told::default();
     let heads = ["ms", "min", "median", "p90", "max"];
     let mut rows = vec![heads.map(str::to_owned)];
-    let columns: [(&str, fn(&Lap) -> f64); 3] = [
-        ("until it is ordered", |lap| lap.submitted),
-        ("until its end is known", |lap| lap.ended),
-        ("until its files are known", |lap| lap.known),
+    let columns = [
+        ("until it is ordered", laps.iter().map(|lap| lap.submitted).collect::<Vec<f64>>()),
+        ("until its end is known", laps.iter().map(|lap| lap.ended).collect()),
+        ("until its files are known", laps.iter().map(|lap| lap.known).collect()),
     ];
-    for (name, of) in columns {
-        let mut values: Vec<f64> = laps.iter().map(of).collect();
+    for (name, mut values) in columns {
         values.sort_by(f64::total_cmp);
         let [min, median, p90, max] = [0.0, 0.5, 0.9, 1.0].map(|q| format!("{:.0}", quantile(&values, q)));
         rows.push([name.to_owned(), min, median, p90, max]);
