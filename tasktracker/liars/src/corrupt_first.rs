@@ -45,7 +45,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let lie = CorruptFirst { percent: 100 };
         let task = TaskId { job: JobId::new(1), stage: Stage::Map, index: 0 };
-        let mut spoil = |attempt| {
+        let spoil = |attempt| {
             std::fs::write(file.path(), b"abcd").expect("written");
             lie.spoil_map_data(AttemptId { task, attempt }, file.path(), &[(0, 2), (2, 2)]).expect("spoilt");
             std::fs::read(file.path()).expect("read")
