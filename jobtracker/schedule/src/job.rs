@@ -3,6 +3,7 @@
 use crate::{
     blame::Complaints,
     bounds::{COMPLAINT_RERUNS_MAX, RERUNS_MAX},
+    log::Log,
     task::{Attempt, AttemptState, Task},
     wants::{Urgency, Wants},
     workforce::{DomainIndex, Workforce},
@@ -62,6 +63,8 @@ pub(crate) struct Charge {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) id: JobId,
+    /// The cluster, as votes name it.
+    pub(crate) cluster: Digest,
     pub(crate) specification: Specification,
     /// What votes name the job by.
     pub(crate) digest: Digest,
@@ -76,7 +79,7 @@ pub(crate) struct Job {
     pub(crate) maps: Tasks,
     pub(crate) reduces: Tasks,
     /// The log that reducers follow.
-    pub(crate) verdicts: Vec<MapVerdict>,
+    pub(crate) verdicts: Log,
     /// The map tasks that each tracker voted for as agreed.
     pub(crate) served: BTreeMap<TrackerId, Vec<u32>>,
     /// Agreed map tasks whose bytes nobody can serve.
@@ -240,14 +243,27 @@ impl Job {
     }
 
     /// Writes a map task's verdict into the log.
-    pub(crate) fn log_verdict(&mut self, index: u32, segments: Digest) {
-        let id = self.task_id(Stage::Map, index);
-        let Some(task) = self.task(id) else { return };
+    pub(crate) fn log_verdict(&mut self, index: u32) {
+        let Some(task) = self.task(self.task_id(Stage::Map, index)) else { return };
         let Some(ballot) = task.agreed else { return };
         let agrees = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| vote.ballot == ballot);
         let numbered = (0u16..).zip(&task.attempts).filter(|(_, attempt)| agrees(attempt));
-        let voters = numbered.map(|(number, a)| (a.tracker, AttemptId { task: id, attempt: number })).collect();
-        self.verdicts.push(MapVerdict { map: index, segments, ballot, voters });
+        let voters: Vec<u16> = numbered.map(|(number, _)| number).collect();
+        self.verdicts.push(index, &voters);
+    }
+
+    /// The verdict at a position of the log.
+    pub(crate) fn verdict(&self, at: usize) -> Option<MapVerdict> {
+        let (map, voters) = self.verdicts.get(at)?;
+        let id = self.task_id(Stage::Map, map);
+        let task = self.task(id)?;
+        let ballot = task.agreed?;
+        let Some(Ballot::Map { segments, .. }) = task.ballot(ballot) else { return None };
+        let voter = |number: &u16| {
+            let name = AttemptId { task: id, attempt: *number };
+            Some((self.attempt(name)?.tracker, name))
+        };
+        Some(MapVerdict { map, segments, ballot, voters: voters.iter().filter_map(voter).collect() })
     }
 
     /// Brings the reducers' clocks up to date with whether all map output can be had.

@@ -5,6 +5,7 @@ use crate::{
     blame::Complaints,
     bounds::ANSWER_BYTES_MAX,
     job::{Job, Tasks},
+    log::Log,
     task::Task,
     wants::Wants,
     workforce::Workforce,
@@ -51,7 +52,7 @@ impl Scheduler {
         if let Program::Binary { file, .. } = &specification.program {
             self.namespace.hold(file);
         }
-        let job = Job::new(id, specification.clone(), files, target, &self.workforce);
+        let job = Job::new(id, self.cluster_id, specification.clone(), files, target, &self.workforce);
         self.jobs.insert(id, job);
         Ok(id)
     }
@@ -159,6 +160,7 @@ impl Job {
     /// A job of which nothing runs.
     fn new(
         id: JobId,
+        cluster: Digest,
         specification: Specification,
         files: Vec<(Path, File)>,
         target: String,
@@ -173,6 +175,7 @@ impl Job {
         };
         let mut job = Self {
             id,
+            cluster,
             digest: job_digest(&specification, &files, workforce.now),
             homes: homes(&files, &splits),
             specification,
@@ -182,7 +185,7 @@ impl Job {
             target,
             maps: Tasks::default(),
             reduces: tasks(partitions, BTreeMap::new()),
-            verdicts: Vec::new(),
+            verdicts: Log::default(),
             served: BTreeMap::new(),
             lacking: BTreeSet::new(),
             settled: None,

@@ -13,33 +13,69 @@
 
 use crate::bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut};
 use quorate_protocol::{
+    canonical,
     digest::Digest,
     ids::{OrderedTime, TrackerId},
+    limits,
     query::Standing,
     sign::Signed,
     vote::{Ballot, Vote},
 };
 use serde::{Deserialize, Serialize};
 
-/// A vote that counts, as it is kept.
+/// A verified vote, as it came.
+#[derive(Debug)]
+pub(crate) struct HeardVote<'a> {
+    /// What it says.
+    pub(crate) vote: Vote,
+    /// The tracker's statement.
+    pub(crate) signed: &'a Signed<Vote>,
+    /// Digest of its ballot.
+    pub(crate) ballot: Digest,
+    /// The ballot's encoding.
+    bytes: Vec<u8>,
+    /// The user program's message.
+    message: &'a str,
+}
+
+impl<'a> HeardVote<'a> {
+    /// Reads a verified vote.
+    pub(crate) fn new(vote: Vote, signed: &'a Signed<Vote>, message: &'a str) -> Self {
+        let bytes = canonical::encode(&vote.ballot);
+        Self { ballot: Digest::of(&bytes), bytes, vote, signed, message }
+    }
+}
+
+/// A vote that counts, as it is kept: what else the tracker signed is known from the job, and its ballot is with the task.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct KeptVote {
-    /// The tracker's statement.
-    pub(crate) signed: Signed<Vote>,
+    /// R and s, the two halves of the signature.
+    signature: ([u8; 32], [u8; 32]),
     /// Digest of its ballot.
     pub(crate) ballot: Digest,
     /// The user program's message, when the ballot is a failure.
-    pub(crate) message: String,
+    pub(crate) message: Box<str>,
 }
 
 impl KeptVote {
-    /// Keeps a verified vote.
-    pub(crate) fn new(signed: &Signed<Vote>, ballot: &Ballot, message: &str) -> Self {
-        let message = match ballot {
-            Ballot::Failed { .. } => cut(message),
+    fn new(heard: &HeardVote<'_>) -> Self {
+        let message = match heard.vote.ballot {
+            Ballot::Failed { .. } => cut(heard.message),
             Ballot::Map { .. } | Ballot::Reduce { .. } => String::new(),
         };
-        Self { signed: signed.clone(), ballot: ballot.digest(), message }
+        let (mut r, mut s) = ([0; 32], [0; 32]);
+        let signature = heard.signed.signature();
+        r.copy_from_slice(&signature[..32]);
+        s.copy_from_slice(&signature[32..]);
+        Self { signature: (r, s), ballot: heard.ballot, message: message.into_boxed_str() }
+    }
+
+    /// The statement again, once all that it says is known.
+    pub(crate) fn signed(&self, vote: &Vote) -> Signed<Vote> {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&self.signature.0);
+        signature[32..].copy_from_slice(&self.signature.1);
+        Signed::from_parts(canonical::encode(vote), &signature)
     }
 }
 
@@ -152,6 +188,8 @@ pub(crate) struct Tally {
 pub(crate) struct Task {
     /// Every attempt ever started; an attempt's number is its place.
     pub(crate) attempts: Vec<Attempt>,
+    /// The ballots that were voted for, by their digests: equal votes share one.
+    ballots: Vec<(Digest, Box<[u8]>)>,
     /// The agreed ballot's digest.
     pub(crate) agreed: Option<Digest>,
     /// Whether it did not go smoothly.
@@ -163,6 +201,30 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// Adds an attempt, one of `usual` in a task that goes smoothly.
+    pub(crate) fn add_attempt(&mut self, attempt: Attempt, usual: u32) {
+        if self.attempts.is_empty() {
+            self.attempts.reserve_exact(usual as usize);
+        }
+        self.attempts.push(attempt);
+    }
+
+    /// Keeps a vote as that of an attempt.
+    pub(crate) fn keep(&mut self, number: u16, heard: &HeardVote<'_>) {
+        let Some(attempt) = self.attempts.get_mut(usize::from(number)) else { return };
+        attempt.state = AttemptState::Voted(Box::new(KeptVote::new(heard)));
+        if self.ballots.iter().all(|(digest, _)| *digest != heard.ballot) {
+            self.ballots.reserve_exact(1);
+            self.ballots.push((heard.ballot, heard.bytes.as_slice().into()));
+        }
+    }
+
+    /// A ballot that was voted for.
+    pub(crate) fn ballot(&self, digest: Digest) -> Option<Ballot> {
+        let (_, bytes) = self.ballots.iter().find(|(other, _)| *other == digest)?;
+        canonical::decode(bytes, limits::VOTE_BYTES_MAX).ok()
+    }
+
     /// Counts the attempts that decide.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();

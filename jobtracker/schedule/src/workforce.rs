@@ -4,10 +4,11 @@
 
 use crate::{
     pool::{Found, Pool},
-    tracker::{Alarm, Tracker},
+    tracker::{Alarm, Offer, Tracker},
 };
 use quorate_protocol::{
     cluster::Cluster,
+    command::Registration,
     ids::{AttemptId, Domain, JobId, OrderedTime, Stage, TaskId, TrackerId},
     job::{Directive, Work},
 };
@@ -33,6 +34,46 @@ pub(crate) struct Need<'a> {
     pub(crate) preferred: &'a [TrackerId],
 }
 
+const STAGES: [Stage; 2] = [Stage::Map, Stage::Reduce];
+
+/// The pools of both stages, by the target of the programs that they run.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Pools {
+    maps: BTreeMap<String, Pool>,
+    reduces: BTreeMap<String, Pool>,
+}
+
+impl Pools {
+    fn of(&self, stage: Stage) -> &BTreeMap<String, Pool> {
+        match stage {
+            Stage::Map => &self.maps,
+            Stage::Reduce => &self.reduces,
+        }
+    }
+    fn of_mut(&mut self, stage: Stage) -> &mut BTreeMap<String, Pool> {
+        match stage {
+            Stage::Map => &mut self.maps,
+            Stage::Reduce => &mut self.reduces,
+        }
+    }
+
+    /// Brings the pools that a tracker is in up to date with what it offers.
+    fn change(&mut self, stage: Stage, tracker: &Tracker, before: Option<Offer>, after: Option<Offer>) {
+        let pools = self.of_mut(stage);
+        let own = Some(tracker.target()).filter(|target| !target.is_empty());
+        for target in [""].into_iter().chain(own) {
+            if !pools.contains_key(target) {
+                pools.insert(target.to_owned(), Pool::default());
+            }
+            let Some(pool) = pools.get_mut(target) else { continue };
+            pool.change(tracker.id, tracker.domain, before, after);
+            if pool.live_domains() == 0 {
+                pools.remove(target);
+            }
+        }
+    }
+}
+
 /// All trackers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Workforce {
@@ -40,7 +81,7 @@ pub(crate) struct Workforce {
     pub(crate) now: OrderedTime,
     domains: Vec<Domain>,
     trackers: BTreeMap<TrackerId, Tracker>,
-    pools: BTreeMap<(Stage, String), Pool>,
+    pools: Pools,
     alarms: BTreeSet<Alarm>,
 }
 
@@ -55,7 +96,7 @@ impl Workforce {
             .iter()
             .map(|member| (member.id, Tracker::new(member.id, index(&member.domain), member.key)))
             .collect();
-        Self { now: OrderedTime::default(), domains, trackers, pools: BTreeMap::new(), alarms: BTreeSet::new() }
+        Self { now: OrderedTime::default(), domains, trackers, pools: Pools::default(), alarms: BTreeSet::new() }
     }
 
     /// All trackers in the order of their numbers.
@@ -85,22 +126,20 @@ impl Workforce {
     /// Changes a tracker and brings the pools up to date with it.
     pub(crate) fn change(&mut self, id: TrackerId, change: impl FnOnce(&mut Tracker)) {
         let Some(tracker) = self.trackers.get_mut(&id) else { return };
-        let before = tracker.offers();
+        let before = STAGES.map(|stage| tracker.offer(stage));
         change(tracker);
-        let after = tracker.offers();
-        if before == after {
-            return;
-        }
-        let domain = tracker.domain;
-        for offer in before {
-            if let Some(pool) = self.pools.get_mut(&(offer.stage, offer.target)) {
-                pool.leave(id, domain, offer.load);
+        for (stage, before) in STAGES.into_iter().zip(before) {
+            let after = tracker.offer(stage);
+            if before != after {
+                self.pools.change(stage, tracker, before, after);
             }
         }
-        for offer in after {
-            self.pools.entry((offer.stage, offer.target)).or_default().enter(id, domain, offer.load);
-        }
-        self.pools.retain(|_, pool| pool.live_domains() > 0);
+    }
+
+    /// Takes over a registration. The new process may run other programs than the old one, so it leaves the pools first.
+    pub(crate) fn register(&mut self, id: TrackerId, registration: &Registration) {
+        self.change(id, |tracker| tracker.live = false);
+        self.change(id, |tracker| tracker.register(registration));
     }
 
     /// Gives an attempt to a tracker.
@@ -116,6 +155,16 @@ impl Workforce {
         self.alarms.remove(&(alarm, attempt));
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).remove(&attempt);
+        });
+    }
+    /// Notes that a tracker voted, which frees the attempt's slot if it still held it: then it has an alarm.
+    pub(crate) fn voted(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
+        if let Some(alarm) = alarm {
+            self.alarms.remove(&(alarm, attempt));
+        }
+        self.change(id, |tracker| {
+            tracker.running_mut(attempt.task.stage).remove(&attempt);
+            tracker.is_tardy = false;
         });
     }
     /// Tells a tracker something.
@@ -164,13 +213,12 @@ impl Workforce {
         }
     }
     fn runs(&self, tracker: &Tracker, target: &str) -> bool {
-        target.is_empty() || tracker.registration.as_ref().is_some_and(|registration| registration.target == target)
+        target.is_empty() || tracker.target() == target
     }
 
     /// The pool of a stage and target, when any live tracker is in it.
     pub(crate) fn pool(&self, stage: Stage, target: &str) -> Option<&Pool> {
-        // The map's key owns its text; looking up by reference would need a type of its own.
-        self.pools.get(&(stage, target.to_owned()))
+        self.pools.of(stage).get(target)
     }
     /// How many domains have a live tracker for both stages of such a program.
     pub(crate) fn live_domains(&self, target: &str) -> usize {
@@ -179,6 +227,7 @@ impl Workforce {
     }
     /// The targets of live trackers.
     pub(crate) fn live_targets(&self) -> BTreeSet<&str> {
-        self.pools.keys().map(|(_, target)| target.as_str()).filter(|target| !target.is_empty()).collect()
+        let all = STAGES.into_iter().flat_map(|stage| self.pools.of(stage).keys());
+        all.map(String::as_str).filter(|target| !target.is_empty()).collect()
     }
 }

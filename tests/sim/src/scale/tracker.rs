@@ -1,0 +1,107 @@
+//! A simulated tracker: how it behaves, what it runs, and what it has to tell.
+
+use crate::Rng;
+use quorate_protocol::{
+    command::{AttemptReport, Report},
+    ids::{AttemptId, TrackerId},
+};
+use std::collections::BTreeMap;
+
+/// How a tracker behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Manner {
+    /// As it should.
+    Honest,
+    /// As it should, and slowly.
+    Slow,
+    /// It takes work, and never says anything about it.
+    Silent,
+    /// All its votes are wrong, and those of its kind agree.
+    Lies,
+    /// Some of its votes are wrong.
+    LiesAtTimes,
+    /// It votes rightly, and then otherwise.
+    VotesTwice,
+}
+
+impl Manner {
+    /// The manner of a tracker. The first `liars` of them lie.
+    pub(super) fn of(id: u32, liars: u32, rng: &mut Rng) -> Self {
+        let lies = [Self::Lies, Self::LiesAtTimes, Self::VotesTwice, Self::Silent];
+        match rng.below(1000) {
+            _ if id < liars => lies[id as usize % lies.len()],
+            0 => Self::Silent,
+            1..=10 => Self::Slow,
+            _ => Self::Honest,
+        }
+    }
+}
+
+/// A tracker with its process.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    pub(super) id: TrackerId,
+    pub(super) manner: Manner,
+    /// The process, counted up with each start.
+    pub(super) incarnation: u64,
+    pub(super) is_up: bool,
+    /// Directives taken over, and those that it has said it took over.
+    pub(super) taken: u64,
+    told: u64,
+    /// Whether it is to say so although there is nothing else to say.
+    pub(super) tells_alone: bool,
+    /// What runs, with the work done as it last said.
+    pub(super) running: BTreeMap<AttemptId, u64>,
+    pub(super) news: Vec<AttemptReport>,
+}
+
+impl Tracker {
+    pub(super) fn new(id: u32, manner: Manner) -> Self {
+        Self {
+            id: TrackerId::new(id),
+            manner,
+            incarnation: 1,
+            is_up: true,
+            taken: 0,
+            told: 0,
+            tells_alone: false,
+            running: BTreeMap::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// Whether it is this process of it that is there.
+    pub(super) fn is(&self, incarnation: u64) -> bool {
+        self.is_up && self.incarnation == incarnation
+    }
+
+    /// Its process ends, with all that it did.
+    pub(super) fn crash(&mut self) {
+        self.is_up = false;
+        self.running.clear();
+        self.news.clear();
+        (self.taken, self.told, self.tells_alone) = (0, 0, false);
+    }
+
+    /// A new process begins.
+    pub(super) fn start(&mut self) {
+        self.is_up = true;
+        self.incarnation += 1;
+    }
+
+    /// Whether it has taken directives over that it has not acknowledged.
+    pub(super) fn owes_word(&self) -> bool {
+        self.told < self.taken
+    }
+
+    /// Its next report, if there is anything to tell.
+    pub(super) fn report(&mut self) -> Option<Report> {
+        let is_due = std::mem::take(&mut self.tells_alone) && self.owes_word();
+        if self.news.is_empty() && !is_due {
+            return None;
+        }
+        self.told = self.taken;
+        let attempts = std::mem::take(&mut self.news);
+        Some(Report { incarnation: self.incarnation, acknowledged: self.taken, attempts, accusations: Vec::new() })
+    }
+}
