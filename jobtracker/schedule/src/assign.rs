@@ -155,7 +155,7 @@ impl Job {
     }
 
     fn place_local(&mut self, workforce: &mut Workforce) {
-        let Some(pool) = workforce.pool(Stage::Map, &self.target) else { return };
+        let Some(pool) = workforce.pool(Stage::Map, &self.target).filter(|pool| pool.free_count() > 0) else { return };
         for tracker in self.maps.wants.with_local(pool.free(), pool.free_count()) {
             self.place_local_on(workforce, tracker);
         }
@@ -172,7 +172,10 @@ impl Job {
         while runs_it && is_good(workforce) {
             let Some(index) = self.maps.wants.pop_local(tracker) else { return };
             let id = self.task_id(Stage::Map, index);
-            let wants_any = matches!(self.maps.wants.urgency(index), Some(Urgency::Partial | Urgency::Untouched));
+            let wants_any = match self.task(id).and_then(|task| task.urgency) {
+                Some(Urgency::Partial | Urgency::Untouched) => true,
+                Some(Urgency::Urgent) | None => false,
+            };
             let domain = workforce.domain(tracker);
             if wants_any && self.need(workforce, id).is_some_and(|need| !need.occupied.contains(&domain)) {
                 self.start(workforce, id, tracker);

@@ -187,9 +187,8 @@ impl Job {
         let (task, f) = (self.task(id)?, self.f());
         let agreed = task.agreed?;
         let name = |attempt: u16| AttemptId { task: id, attempt };
-        let differs = |attempt: &Attempt| {
-            attempt.tracker == voter && attempt.vote().is_some_and(|vote| vote.ballot != agreed)
-        };
+        let differs =
+            |attempt: &Attempt| attempt.tracker == voter && attempt.vote().is_some_and(|vote| vote.ballot != agreed);
         let own = task.attempts.iter().rposition(differs)? as u16;
         let domain = workforce.domain(voter);
         let others = task.votes_for(agreed).filter(|(_, attempt, _)| workforce.domain(attempt.tracker) != domain);

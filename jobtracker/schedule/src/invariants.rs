@@ -109,5 +109,6 @@ fn hold_slots(workforce: &Workforce, id: TaskId, task: &Task) -> bool {
 }
 
 fn wants_are_known(job: &Job, id: TaskId, task: &Task) -> bool {
-    job.tasks(id.stage).wants.urgency(id.index).is_some() == (task.wanted(job.f()) > 0)
+    let urgency = job.tasks(id.stage).wants.urgency(id.index);
+    urgency == task.urgency && urgency.is_some() == (task.wanted(job.f()) > 0)
 }

@@ -176,7 +176,10 @@ impl Job {
             _ if task.attempts.is_empty() => Some(Urgency::Untouched),
             _ => Some(Urgency::Partial),
         };
-        self.tasks_mut(id.stage).wants.put(id.index, urgency);
+        let tasks = self.tasks_mut(id.stage);
+        let Some(task) = tasks.all.get_mut(id.index as usize) else { return };
+        let before = std::mem::replace(&mut task.urgency, urgency);
+        tasks.wants.put(id.index, before, urgency);
     }
 
     /// Ends an attempt that will not vote: `why` is [`AttemptState::Lost`] or [`AttemptState::Declined`].

@@ -7,7 +7,7 @@ use crate::{
     job::{Job, Tasks},
     log::Log,
     task::Task,
-    wants::Wants,
+    wants::{Urgency, Wants},
     workforce::Workforce,
 };
 use quorate_protocol::{
@@ -169,7 +169,7 @@ impl Job {
         let splits = splits(&specification, &files);
         let (maps, partitions) = (splits.len() as u32, specification.partitions);
         let tasks = |count: u32, local| Tasks {
-            all: vec![Task::default(); count as usize],
+            all: vec![Task { urgency: Some(Urgency::Untouched), ..Task::default() }; count as usize],
             agreed: 0,
             wants: Wants::all(count, local),
         };

@@ -11,7 +11,10 @@
 //! * **T-4** A domain that voted otherwise than was agreed brings no bytes back, and a job of which more than f domains
 //!   contradict one verdict ends: that is beyond its bound. So at most f liars neither go on for ever nor end the job.
 
-use crate::bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut};
+use crate::{
+    bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut},
+    wants::Urgency,
+};
 use quorate_protocol::{
     canonical,
     digest::Digest,
@@ -46,19 +49,21 @@ impl<'a> HeardVote<'a> {
     }
 }
 
-/// A vote that counts, as it is kept: what else the tracker signed is known from the job, and its ballot is with the task.
+/// A vote that counts, as it is kept: what else the tracker signed is known from the job.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct KeptVote {
     /// R and s, the two halves of the signature.
     signature: ([u8; 32], [u8; 32]),
     /// Digest of its ballot.
     pub(crate) ballot: Digest,
+    /// The ballot's encoding, with the first of a task's equal votes: it is empty for the others.
+    bytes: Box<[u8]>,
     /// The user program's message, when the ballot is a failure.
     pub(crate) message: Box<str>,
 }
 
 impl KeptVote {
-    fn new(heard: &HeardVote<'_>) -> Self {
+    fn new(heard: &HeardVote<'_>, is_first: bool) -> Self {
         let message = match heard.vote.ballot {
             Ballot::Failed { .. } => cut(heard.message),
             Ballot::Map { .. } | Ballot::Reduce { .. } => String::new(),
@@ -67,7 +72,8 @@ impl KeptVote {
         let signature = heard.signed.signature();
         r.copy_from_slice(&signature[..32]);
         s.copy_from_slice(&signature[32..]);
-        Self { signature: (r, s), ballot: heard.ballot, message: message.into_boxed_str() }
+        let bytes = if is_first { heard.bytes.as_slice().into() } else { Box::default() };
+        Self { signature: (r, s), ballot: heard.ballot, bytes, message: message.into_boxed_str() }
     }
 
     /// The statement again, once all that it says is known.
@@ -90,7 +96,7 @@ pub(crate) enum AttemptState {
         since: OrderedTime,
     },
     /// It voted.
-    Voted(Box<KeptVote>),
+    Voted(KeptVote),
     /// It will never vote: its tracker went away or gave no answer.
     Lost(String),
     /// Its tracker could not run it.
@@ -188,8 +194,6 @@ pub(crate) struct Tally {
 pub(crate) struct Task {
     /// Every attempt ever started; an attempt's number is its place.
     pub(crate) attempts: Vec<Attempt>,
-    /// The ballots that were voted for, by their digests: equal votes share one.
-    ballots: Vec<(Digest, Box<[u8]>)>,
     /// The agreed ballot's digest.
     pub(crate) agreed: Option<Digest>,
     /// Whether it did not go smoothly.
@@ -198,6 +202,8 @@ pub(crate) struct Task {
     pub(crate) is_lacking: bool,
     /// How often it was found lacking.
     pub(crate) reruns: u16,
+    /// Where it is among those that want attempts.
+    pub(crate) urgency: Option<Urgency>,
 }
 
 impl Task {
@@ -211,18 +217,20 @@ impl Task {
 
     /// Keeps a vote as that of an attempt.
     pub(crate) fn keep(&mut self, number: u16, heard: &HeardVote<'_>) {
-        let Some(attempt) = self.attempts.get_mut(usize::from(number)) else { return };
-        attempt.state = AttemptState::Voted(Box::new(KeptVote::new(heard)));
-        if self.ballots.iter().all(|(digest, _)| *digest != heard.ballot) {
-            self.ballots.reserve_exact(1);
-            self.ballots.push((heard.ballot, heard.bytes.as_slice().into()));
+        let is_first = self.votes().all(|vote| vote.ballot != heard.ballot);
+        if let Some(attempt) = self.attempts.get_mut(usize::from(number)) {
+            attempt.state = AttemptState::Voted(KeptVote::new(heard, is_first));
         }
+    }
+
+    fn votes(&self) -> impl Iterator<Item = &KeptVote> {
+        self.attempts.iter().filter_map(Attempt::vote)
     }
 
     /// A ballot that was voted for.
     pub(crate) fn ballot(&self, digest: Digest) -> Option<Ballot> {
-        let (_, bytes) = self.ballots.iter().find(|(other, _)| *other == digest)?;
-        canonical::decode(bytes, limits::VOTE_BYTES_MAX).ok()
+        let first = self.votes().find(|vote| vote.ballot == digest && !vote.bytes.is_empty())?;
+        canonical::decode(&first.bytes, limits::VOTE_BYTES_MAX).ok()
     }
 
     /// Counts the attempts that decide.

@@ -34,42 +34,34 @@ pub(crate) struct Need<'a> {
     pub(crate) preferred: &'a [TrackerId],
 }
 
-const STAGES: [Stage; 2] = [Stage::Map, Stage::Reduce];
-
-/// The pools of both stages, by the target of the programs that they run.
+/// The pools of one stage.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Pools {
-    maps: BTreeMap<String, Pool>,
-    reduces: BTreeMap<String, Pool>,
+    /// All trackers: for programs that run anywhere.
+    all: Pool,
+    /// The trackers of each target.
+    by_target: BTreeMap<String, Pool>,
 }
 
 impl Pools {
-    fn of(&self, stage: Stage) -> &BTreeMap<String, Pool> {
-        match stage {
-            Stage::Map => &self.maps,
-            Stage::Reduce => &self.reduces,
-        }
-    }
-    fn of_mut(&mut self, stage: Stage) -> &mut BTreeMap<String, Pool> {
-        match stage {
-            Stage::Map => &mut self.maps,
-            Stage::Reduce => &mut self.reduces,
-        }
+    fn get(&self, target: &str) -> Option<&Pool> {
+        if target.is_empty() { Some(&self.all) } else { self.by_target.get(target) }
     }
 
     /// Brings the pools that a tracker is in up to date with what it offers.
-    fn change(&mut self, stage: Stage, tracker: &Tracker, before: Option<Offer>, after: Option<Offer>) {
-        let pools = self.of_mut(stage);
-        let own = Some(tracker.target()).filter(|target| !target.is_empty());
-        for target in [""].into_iter().chain(own) {
-            if !pools.contains_key(target) {
-                pools.insert(target.to_owned(), Pool::default());
-            }
-            let Some(pool) = pools.get_mut(target) else { continue };
-            pool.change(tracker.id, tracker.domain, before, after);
-            if pool.live_domains() == 0 {
-                pools.remove(target);
-            }
+    fn change(&mut self, tracker: &Tracker, before: Option<Offer>, after: Option<Offer>) {
+        let (id, domain, target) = (tracker.id, tracker.domain, tracker.target());
+        self.all.change(id, domain, before, after);
+        if target.is_empty() {
+            return;
+        }
+        if !self.by_target.contains_key(target) {
+            self.by_target.insert(target.to_owned(), Pool::default());
+        }
+        let Some(pool) = self.by_target.get_mut(target) else { return };
+        pool.change(id, domain, before, after);
+        if pool.live_domains() == 0 {
+            self.by_target.remove(target);
         }
     }
 }
@@ -81,8 +73,10 @@ pub(crate) struct Workforce {
     pub(crate) now: OrderedTime,
     domains: Vec<Domain>,
     trackers: BTreeMap<TrackerId, Tracker>,
-    pools: Pools,
-    alarms: BTreeSet<Alarm>,
+    maps: Pools,
+    reduces: Pools,
+    /// By their times, of which many attempts share one.
+    alarms: BTreeMap<OrderedTime, BTreeSet<AttemptId>>,
 }
 
 impl Workforce {
@@ -96,7 +90,14 @@ impl Workforce {
             .iter()
             .map(|member| (member.id, Tracker::new(member.id, index(&member.domain), member.key)))
             .collect();
-        Self { now: OrderedTime::default(), domains, trackers, pools: Pools::default(), alarms: BTreeSet::new() }
+        Self {
+            now: OrderedTime::default(),
+            domains,
+            trackers,
+            maps: Pools::default(),
+            reduces: Pools::default(),
+            alarms: BTreeMap::new(),
+        }
     }
 
     /// All trackers in the order of their numbers.
@@ -126,12 +127,13 @@ impl Workforce {
     /// Changes a tracker and brings the pools up to date with it.
     pub(crate) fn change(&mut self, id: TrackerId, change: impl FnOnce(&mut Tracker)) {
         let Some(tracker) = self.trackers.get_mut(&id) else { return };
-        let before = STAGES.map(|stage| tracker.offer(stage));
+        let offers = |tracker: &Tracker| [Stage::Map, Stage::Reduce].map(|stage| tracker.offer(stage));
+        let before = offers(tracker);
         change(tracker);
-        for (stage, before) in STAGES.into_iter().zip(before) {
-            let after = tracker.offer(stage);
+        let after = offers(tracker);
+        for ((pools, before), after) in [&mut self.maps, &mut self.reduces].into_iter().zip(before).zip(after) {
             if before != after {
-                self.pools.change(stage, tracker, before, after);
+                pools.change(tracker, before, after);
             }
         }
     }
@@ -144,7 +146,7 @@ impl Workforce {
 
     /// Gives an attempt to a tracker.
     pub(crate) fn start(&mut self, id: TrackerId, attempt: AttemptId, work: Work, alarm: OrderedTime) {
-        self.alarms.insert((alarm, attempt));
+        self.alarms.entry(alarm).or_default().insert(attempt);
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).insert(attempt);
             tracker.directives.push(Directive::Start { attempt, work });
@@ -152,7 +154,7 @@ impl Workforce {
     }
     /// Takes an attempt back: its slot is free.
     pub(crate) fn release(&mut self, id: TrackerId, attempt: AttemptId, alarm: OrderedTime) {
-        self.alarms.remove(&(alarm, attempt));
+        self.forget_alarm(attempt, alarm);
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).remove(&attempt);
         });
@@ -160,7 +162,7 @@ impl Workforce {
     /// Notes that a tracker voted, which frees the attempt's slot if it still held it: then it has an alarm.
     pub(crate) fn voted(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
         if let Some(alarm) = alarm {
-            self.alarms.remove(&(alarm, attempt));
+            self.forget_alarm(attempt, alarm);
         }
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).remove(&attempt);
@@ -184,17 +186,24 @@ impl Workforce {
 
     /// Moves an attempt's alarm.
     pub(crate) fn move_alarm(&mut self, attempt: AttemptId, from: OrderedTime, to: OrderedTime) {
-        self.alarms.remove(&(from, attempt));
-        self.alarms.insert((to, attempt));
+        self.forget_alarm(attempt, from);
+        self.alarms.entry(to).or_default().insert(attempt);
+    }
+    fn forget_alarm(&mut self, attempt: AttemptId, at: OrderedTime) {
+        let Some(attempts) = self.alarms.get_mut(&at) else { return };
+        attempts.remove(&attempt);
+        if attempts.is_empty() {
+            self.alarms.remove(&at);
+        }
     }
     /// The next alarm.
     pub(crate) fn next_alarm(&self) -> Option<Alarm> {
-        self.alarms.first().copied()
+        self.alarms.first_key_value().and_then(|(time, attempts)| Some((*time, *attempts.first()?)))
     }
 
     /// All attempts that have an alarm: those that run.
     pub(crate) fn alarmed(&self) -> Vec<AttemptId> {
-        self.alarms.iter().map(|(_, attempt)| *attempt).collect()
+        self.alarms.values().flatten().copied().collect()
     }
 
     /// Finds a tracker for a task: one that holds its input when such a one is free and above suspicion.
@@ -216,9 +225,12 @@ impl Workforce {
         target.is_empty() || tracker.target() == target
     }
 
-    /// The pool of a stage and target, when any live tracker is in it.
+    /// The pool of a stage and target, when there is one.
     pub(crate) fn pool(&self, stage: Stage, target: &str) -> Option<&Pool> {
-        self.pools.of(stage).get(target)
+        match stage {
+            Stage::Map => self.maps.get(target),
+            Stage::Reduce => self.reduces.get(target),
+        }
     }
     /// How many domains have a live tracker for both stages of such a program.
     pub(crate) fn live_domains(&self, target: &str) -> usize {
@@ -227,7 +239,6 @@ impl Workforce {
     }
     /// The targets of live trackers.
     pub(crate) fn live_targets(&self) -> BTreeSet<&str> {
-        let all = STAGES.into_iter().flat_map(|stage| self.pools.of(stage).keys());
-        all.map(String::as_str).filter(|target| !target.is_empty()).collect()
+        self.maps.by_target.keys().chain(self.reduces.by_target.keys()).map(String::as_str).collect()
     }
 }

@@ -26,9 +26,9 @@ fn main() -> ExitCode {
     let Arguments { tasks, trackers, seed } = Arguments::parse();
     println!(
         "| tasks | attempts/task | µs/task | decisions/s | commands/task | bytes/task ordered | bytes/task state | \
-         bytes/task memory | submit ms | longest batch ms | snapshot ms |"
+         bytes/task memory | submit ms | end ms | longest batch ms | snapshot ms |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut notes = Vec::new();
     for tasks in tasks {
         let liars = (trackers / 1000).max(1);
@@ -52,7 +52,7 @@ fn row(figures: &Figures) -> String {
     let reached = &figures.reached;
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     format!(
-        "| {} | {:.3} | {:.2} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.1} | {:.0} |",
+        "| {} | {:.3} | {:.2} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.1} | {:.0} |",
         figures.tasks,
         figures.per_task(reached.attempts),
         figures.micros_per_task(),
@@ -62,6 +62,7 @@ fn row(figures: &Figures) -> String {
         figures.per_task(reached.snapshot_bytes),
         figures.per_task(figures.resident_bytes),
         millis(figures.submit),
+        millis(figures.end),
         millis(figures.longest),
         millis(figures.snapshot),
     )

@@ -44,7 +44,9 @@ pub struct Figures {
     pub core: Duration,
     /// Of this, taking the job in.
     pub submit: Duration,
-    /// Of this, the longest batch of commands but the first and the last.
+    /// Of this, the batch with which the job ended.
+    pub end: Duration,
+    /// Of this, the longest of the other batches.
     pub longest: Duration,
     /// Writing the state as a snapshot. Not in [`Figures::core`].
     pub snapshot: Duration,

@@ -5,7 +5,7 @@ use quorate_protocol::{
     command::{AttemptReport, Report},
     ids::{AttemptId, TrackerId},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a tracker behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,11 +48,13 @@ pub(super) struct Tracker {
     /// Directives taken over, and those that it has said it took over.
     pub(super) taken: u64,
     told: u64,
-    /// Whether it is to say so although there is nothing else to say.
+    /// Whether it is to say something although it has no news.
     pub(super) tells_alone: bool,
     /// What runs, with the work done as it last said.
     pub(super) running: BTreeMap<AttemptId, u64>,
     pub(super) news: Vec<AttemptReport>,
+    /// Progress that goes along with the next report.
+    progress: BTreeSet<AttemptId>,
 }
 
 impl Tracker {
@@ -67,6 +69,7 @@ impl Tracker {
             tells_alone: false,
             running: BTreeMap::new(),
             news: Vec::new(),
+            progress: BTreeSet::new(),
         }
     }
 
@@ -80,6 +83,7 @@ impl Tracker {
         self.is_up = false;
         self.running.clear();
         self.news.clear();
+        self.progress.clear();
         (self.taken, self.told, self.tells_alone) = (0, 0, false);
     }
 
@@ -94,14 +98,33 @@ impl Tracker {
         self.told < self.taken
     }
 
+    /// Notes an attempt's progress; whether it must be told at once, because what was noted before still waits.
+    pub(super) fn progress(&mut self, attempt: AttemptId) -> bool {
+        let waits_already = !self.progress.insert(attempt);
+        self.tells_alone |= waits_already;
+        waits_already
+    }
+
+    fn take_progress(&mut self) -> Vec<AttemptReport> {
+        let mut progress = Vec::new();
+        for attempt in std::mem::take(&mut self.progress) {
+            if let Some(units) = self.running.get_mut(&attempt) {
+                *units += 1 << 20;
+                progress.push(AttemptReport::Progress { attempt, units: *units });
+            }
+        }
+        progress
+    }
+
     /// Its next report, if there is anything to tell.
     pub(super) fn report(&mut self) -> Option<Report> {
-        let is_due = std::mem::take(&mut self.tells_alone) && self.owes_word();
+        let is_due = std::mem::take(&mut self.tells_alone) && (self.owes_word() || !self.progress.is_empty());
         if self.news.is_empty() && !is_due {
             return None;
         }
         self.told = self.taken;
-        let attempts = std::mem::take(&mut self.news);
+        let mut attempts = std::mem::take(&mut self.news);
+        attempts.extend(self.take_progress());
         Some(Report { incarnation: self.incarnation, acknowledged: self.taken, attempts, accusations: Vec::new() })
     }
 }

@@ -36,7 +36,7 @@ const REDUCE_MS: (u64, u64) = (20_000, 60_000);
 const SLOWNESS: u64 = 6;
 /// One attempt in a thousand is declined.
 const DECLINED_PER_MILLE: u64 = 1;
-/// Progress is told of attempts that run for so long.
+/// Progress goes along with other news after so long, and is told anyway after twice that.
 const PROGRESS_MS: u64 = TIMEOUT_MS / 4;
 /// Acknowledgements alone are told so long after the directives.
 const ACKNOWLEDGE_MS: u64 = 30_000;
@@ -165,7 +165,7 @@ impl<'a> World<'a> {
         self.commands.push((Sender::Client(self.site.client), command));
         // The job's digest is in its plan, and votes need it: nobody votes in the batch that has the job.
         self.step()?;
-        self.figures.submit = std::mem::take(&mut self.figures.longest);
+        self.figures.submit = std::mem::take(&mut self.figures.end);
         let id = JobId::new(1);
         let Answer::Plan(plan) = self.scheduler.ask(&Question::Plan(id)) else {
             return Err(Violation { name: "SUBMIT", what: "there is no plan of the job".to_owned() });
@@ -248,7 +248,8 @@ impl<'a> World<'a> {
         let envelope = |one: &Ordered| Envelope { sender: one.sender, request: one.signed.clone() };
         let bytes: usize = batch.iter().map(|one| canonical::encode(&envelope(one)).len()).sum();
         self.figures.core += spent;
-        self.figures.longest = self.figures.longest.max(spent);
+        self.figures.longest = self.figures.longest.max(self.figures.end);
+        self.figures.end = spent;
         self.figures.reached.commands += batch.len() as u64;
         self.figures.reached.command_bytes += bytes as u64;
     }
@@ -291,13 +292,12 @@ impl<'a> World<'a> {
             }
             Event::Progress(id, incarnation, attempt) => {
                 let tracker = self.tracker_mut(id);
-                let Some(units) = tracker.running.get_mut(&attempt).filter(|_| tracker.incarnation == incarnation)
-                else {
+                if !tracker.is(incarnation) || !tracker.running.contains_key(&attempt) {
                     return;
-                };
-                *units += 1 << 20;
-                tracker.news.push(AttemptReport::Progress { attempt, units: *units });
-                self.speakers.insert(id);
+                }
+                if tracker.progress(attempt) {
+                    self.speakers.insert(id);
+                }
                 self.plan(PROGRESS_MS, event);
             }
             Event::Acknowledge(id, incarnation) => {
@@ -369,8 +369,11 @@ impl<'a> World<'a> {
         if self.tracker(id).manner == Manner::Silent {
             return;
         }
+        let incarnation = self.tracker(id).incarnation;
+        // A reducer that waits for maps fetches what is there.
+        self.plan(PROGRESS_MS, Event::Progress(id, incarnation, attempt));
         if attempt.task.stage == Stage::Reduce && !self.is_settled {
-            self.waiting.push((id, self.tracker(id).incarnation, attempt));
+            self.waiting.push((id, incarnation, attempt));
         } else {
             self.work(id, attempt);
         }
@@ -386,9 +389,6 @@ impl<'a> World<'a> {
         let incarnation = self.tracker(id).incarnation;
         let takes = self.rng.between(least, most) * factor;
         self.plan(takes, Event::Done(id, incarnation, attempt));
-        if takes > PROGRESS_MS {
-            self.plan(PROGRESS_MS, Event::Progress(id, incarnation, attempt));
-        }
     }
 
     fn finish(&mut self, id: TrackerId, attempt: AttemptId) {
