@@ -48,6 +48,8 @@ pub(super) struct Tracker {
     /// Directives taken over, and those that it has said it took over.
     pub(super) taken: u64,
     told: u64,
+    /// When it reported last.
+    pub(super) told_at: u64,
     /// Whether it is to say something although it has no news.
     pub(super) tells_alone: bool,
     /// What runs, with the work done as it last said.
@@ -66,6 +68,7 @@ impl Tracker {
             is_up: true,
             taken: 0,
             told: 0,
+            told_at: 0,
             tells_alone: false,
             running: BTreeMap::new(),
             news: Vec::new(),
@@ -117,12 +120,12 @@ impl Tracker {
     }
 
     /// Its next report, if there is anything to tell.
-    pub(super) fn report(&mut self) -> Option<Report> {
+    pub(super) fn report(&mut self, now: u64) -> Option<Report> {
         let is_due = std::mem::take(&mut self.tells_alone) && (self.owes_word() || !self.progress.is_empty());
         if self.news.is_empty() && !is_due {
             return None;
         }
-        self.told = self.taken;
+        (self.told, self.told_at) = (self.taken, now);
         let mut attempts = std::mem::take(&mut self.news);
         attempts.extend(self.take_progress());
         Some(Report { incarnation: self.incarnation, acknowledged: self.taken, attempts, accusations: Vec::new() })

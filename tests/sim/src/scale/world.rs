@@ -205,9 +205,10 @@ impl<'a> World<'a> {
     }
 
     fn gather(&mut self) -> Vec<Ordered> {
+        let now = self.now;
         let mut commands = std::mem::take(&mut self.commands);
         for id in std::mem::take(&mut self.speakers) {
-            if let Some(report) = self.tracker_mut(id).report() {
+            if let Some(report) = self.tracker_mut(id).report(now) {
                 commands.push((Sender::Tracker(id), Command::Report(report)));
             }
         }
@@ -300,13 +301,7 @@ impl<'a> World<'a> {
                 }
                 self.plan(PROGRESS_MS, event);
             }
-            Event::Acknowledge(id, incarnation) => {
-                let tracker = self.tracker_mut(id);
-                if tracker.is(incarnation) && tracker.owes_word() {
-                    tracker.tells_alone = true;
-                    self.speakers.insert(id);
-                }
-            }
+            Event::Acknowledge(id, incarnation) => self.acknowledge(id, incarnation),
             Event::Crash => {
                 let id = TrackerId::new(self.rng.below(u64::from(self.scale.trackers)) as u32);
                 self.crash(id);
@@ -326,6 +321,21 @@ impl<'a> World<'a> {
                 }
             }
         }
+    }
+
+    /// A process that has said nothing for long says what directives it took over.
+    fn acknowledge(&mut self, id: TrackerId, incarnation: u64) {
+        let now = self.now;
+        let tracker = self.tracker_mut(id);
+        if !tracker.is(incarnation) || !tracker.owes_word() {
+            return;
+        }
+        let due = tracker.told_at + ACKNOWLEDGE_MS;
+        if due > now {
+            return self.plan(due - now, Event::Acknowledge(id, incarnation));
+        }
+        tracker.tells_alone = true;
+        self.speakers.insert(id);
     }
 
     fn crash(&mut self, id: TrackerId) {
