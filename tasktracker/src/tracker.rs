@@ -11,7 +11,7 @@ use quorate_protocol::{
     canonical,
     cluster::Cluster,
     command::{Command, Envelope, Refusal, Registration, Request, Sender},
-    ids::TrackerId,
+    ids::{AttemptId, TrackerId},
     job::{Directive, this_target},
     limits,
     query::{Answer, Question},

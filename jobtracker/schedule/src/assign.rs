@@ -185,7 +185,8 @@ impl Job {
 
     fn start(&mut self, workforce: &mut Workforce, id: TaskId, tracker: TrackerId) {
         let (now, quorum) = (workforce.now, self.specification.quorum());
-        let alarm = now.after(self.specification.progress_timeout_ms);
+        let clock_runs = id.stage == Stage::Map || self.settled.is_some();
+        let alarm = clock_runs.then(|| now.after(self.specification.progress_timeout_ms));
         let work = match id.stage {
             Stage::Map => self.splits.get(id.index as usize).copied().map(Work::Map),
             Stage::Reduce => Some(Work::Reduce),

@@ -28,7 +28,7 @@ impl Job {
     ) {
         let (id, voter) = (heard.vote.attempt, heard.vote.tracker);
         let Some(attempt) = self.attempt(id).filter(|attempt| attempt.tracker == voter) else { return };
-        let alarm = attempt.is_active().then_some(attempt.alarm);
+        let alarm = attempt.alarm.filter(|_| attempt.is_active());
         match &attempt.state {
             AttemptState::Running | AttemptState::Overdue { .. } | AttemptState::Cancelled => {}
             AttemptState::Voted(_) => {

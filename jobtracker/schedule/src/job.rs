@@ -86,6 +86,8 @@ pub(crate) struct Job {
     pub(crate) lacking: BTreeSet<u32>,
     /// Since when reducers have all that they need: their progress clocks run from then on.
     pub(crate) settled: Option<OrderedTime>,
+    /// Whether reducers' clocks have just started, so that they need alarms.
+    pub(crate) clocks_start: bool,
     /// Every tracker that was given an attempt.
     pub(crate) participants: BTreeSet<TrackerId>,
     pub(crate) complaints: Complaints,
@@ -272,6 +274,7 @@ impl Job {
     /// Brings the reducers' clocks up to date with whether all map output can be had.
     pub(crate) fn settle(&mut self, now: OrderedTime) {
         let is_settled = self.maps.are_agreed() && self.lacking.is_empty();
+        self.clocks_start |= is_settled && self.settled.is_none();
         self.settled = is_settled.then_some(self.settled.unwrap_or(now));
         self.is_held &= !is_settled;
     }

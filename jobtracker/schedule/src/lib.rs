@@ -143,8 +143,9 @@ impl Scheduler {
         }
     }
 
-    /// Gives free slots away, and ends what has ended by that.
+    /// Starts clocks, gives free slots away, and ends what has ended by that.
     fn settle(&mut self) {
+        self.jobs.values_mut().for_each(|job| job.start_clocks(&mut self.workforce));
         assign::assign(&mut self.jobs, &mut self.workforce);
         // Placing may end a job that has no attempts left, which frees slots.
         while self.close_ended() {

@@ -189,6 +189,7 @@ impl Job {
             served: BTreeMap::new(),
             lacking: BTreeSet::new(),
             settled: None,
+            clocks_start: false,
             participants: BTreeSet::new(),
             complaints: Complaints::default(),
             attempts: 0,

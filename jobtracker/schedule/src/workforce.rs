@@ -145,25 +145,23 @@ impl Workforce {
     }
 
     /// Gives an attempt to a tracker.
-    pub(crate) fn start(&mut self, id: TrackerId, attempt: AttemptId, work: Work, alarm: OrderedTime) {
-        self.alarms.entry(alarm).or_default().insert(attempt);
+    pub(crate) fn start(&mut self, id: TrackerId, attempt: AttemptId, work: Work, alarm: Option<OrderedTime>) {
+        self.move_alarm(attempt, None, alarm);
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).insert(attempt);
             tracker.directives.push(Directive::Start { attempt, work });
         });
     }
     /// Takes an attempt back: its slot is free.
-    pub(crate) fn release(&mut self, id: TrackerId, attempt: AttemptId, alarm: OrderedTime) {
-        self.forget_alarm(attempt, alarm);
+    pub(crate) fn release(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
+        self.move_alarm(attempt, alarm, None);
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).remove(&attempt);
         });
     }
-    /// Notes that a tracker voted, which frees the attempt's slot if it still held it: then it has an alarm.
+    /// Notes that a tracker voted, which frees the attempt's slot if it still held it: then it may have an alarm.
     pub(crate) fn voted(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
-        if let Some(alarm) = alarm {
-            self.forget_alarm(attempt, alarm);
-        }
+        self.move_alarm(attempt, alarm, None);
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).remove(&attempt);
             tracker.is_tardy = false;
@@ -184,10 +182,14 @@ impl Workforce {
         of(Stage::Map).chain(of(Stage::Reduce)).collect()
     }
 
-    /// Moves an attempt's alarm.
-    pub(crate) fn move_alarm(&mut self, attempt: AttemptId, from: OrderedTime, to: OrderedTime) {
-        self.forget_alarm(attempt, from);
-        self.alarms.entry(to).or_default().insert(attempt);
+    /// Moves an attempt's alarm, from when there was one and to when there is to be one.
+    pub(crate) fn move_alarm(&mut self, attempt: AttemptId, from: Option<OrderedTime>, to: Option<OrderedTime>) {
+        if let Some(from) = from {
+            self.forget_alarm(attempt, from);
+        }
+        if let Some(to) = to {
+            self.alarms.entry(to).or_default().insert(attempt);
+        }
     }
     fn forget_alarm(&mut self, attempt: AttemptId, at: OrderedTime) {
         let Some(attempts) = self.alarms.get_mut(&at) else { return };
@@ -196,12 +198,16 @@ impl Workforce {
             self.alarms.remove(&at);
         }
     }
+    /// Whether an attempt has its alarm at this time.
+    pub(crate) fn has_alarm(&self, attempt: AttemptId, at: OrderedTime) -> bool {
+        self.alarms.get(&at).is_some_and(|attempts| attempts.contains(&attempt))
+    }
     /// The next alarm.
     pub(crate) fn next_alarm(&self) -> Option<Alarm> {
         self.alarms.first_key_value().and_then(|(time, attempts)| Some((*time, *attempts.first()?)))
     }
 
-    /// All attempts that have an alarm: those that run.
+    /// All attempts that have an alarm: those that run, but for reducers that wait for maps.
     pub(crate) fn alarmed(&self) -> Vec<AttemptId> {
         self.alarms.values().flatten().copied().collect()
     }

@@ -7,7 +7,7 @@
 //! as a new process. Liars are all in one failure domain, since the job's f is 1: they vote for wrong digests, vote
 //! twice, or never.
 //!
-//! A run ends in one of two ways: the job succeeded and everything in [`checks`] holds, or there is a [`Violation`].
+//! A run ends in one of two ways: the job succeeded and everything that `checks` names holds, or there is a [`Violation`].
 //! Everything but the [`Gauges`] is the same for the same seed.
 
 mod checks;
