@@ -158,7 +158,8 @@ impl Job {
         self.lose(workforce, id, AttemptState::Lost("no answer".to_owned()));
     }
 
-    /// Once a copy voted, bounds the time of the others: claimed progress must not hold a task up for ever.
+    /// Once a copy voted, bounds the time of the others: claimed progress must not hold a task up for ever. A copy whose
+    /// time is over already is late from now on: a deadline in the past would look like an outage.
     pub(crate) fn limit_stragglers(&mut self, workforce: &mut Workforce, voted: AttemptId) {
         let now = workforce.now;
         let stage = voted.task.stage;
@@ -167,7 +168,7 @@ impl Job {
         let allowed = now.since(start).saturating_mul(STRAGGLER_FACTOR).max(self.specification.progress_timeout_ms);
         let running = (0u16..).zip(&task.attempts).filter(|(_, attempt)| attempt.state == AttemptState::Running);
         let limits: Vec<_> = running
-            .filter_map(|(number, attempt)| Some((number, self.clock(stage, attempt)?.after(allowed))))
+            .filter_map(|(number, attempt)| Some((number, self.clock(stage, attempt)?.after(allowed).max(now))))
             .collect();
         for (number, limit) in limits {
             let id = AttemptId { task: voted.task, attempt: number };
