@@ -1,13 +1,16 @@
 //! The door: who may come in. Nothing is ordered before its sender is known, its signature checked, and its addresses
 //! right.
 //!
+//! The votes in a report are signed each on their own, since evidence outlives the report. They are checked here too: by
+//! many threads before the order, and not by the one that executes.
+//!
 //! A request comes to each replica twice: from its sender, and in the primary's batch. What was let in a moment ago is
-//! remembered by its digest, so that the second time costs a digest instead of a signature.
+//! remembered by its digest, so that the second time costs a digest instead of its signatures.
 
 use quorate_protocol::{
     canonical::{self, DecodeError},
     cluster::Cluster,
-    command::{Envelope, FollowDirectives, History, Request, Sender},
+    command::{Command, Envelope, FollowDirectives, History, Request, Sender},
     digest::Digest,
     limits::COMMAND_BYTES_MAX,
     sign::{PublicKey, Rejection, Signed},
@@ -107,9 +110,15 @@ impl Door {
 
     fn check(&self, bytes: &[u8]) -> Result<Admitted, Refused> {
         let Envelope { sender, request } = canonical::decode(bytes, ENVELOPE_BYTES_MAX)?;
-        request.verify_signature(&self.key_of(sender)?)?;
+        let key = self.key_of(sender)?;
+        request.verify_signature(&key)?;
         match (request.peek(), sender) {
-            (Ok(request), _) => self.addressed(sender, &request),
+            (Ok(request), _) => {
+                if let Command::Report(report) = &request.command {
+                    report.verify_votes(&key)?;
+                }
+                self.addressed(sender, &request)
+            }
             // A tracker's unreadable request is evidence against it: it is executed, once for each tracker.
             (Err(_), Sender::Tracker(_)) => {
                 let client = ClientId(canonical::digest(&("garbled", sender)));

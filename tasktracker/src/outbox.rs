@@ -1,4 +1,7 @@
 //! What the tracker has to tell the job tracker, gathered into as few ordered commands as possible.
+//!
+//! Votes and accusations are told at once. Acknowledgements, and progress that nobody waits for yet, go along with them; a
+//! busy tracker hardly ever orders a command for these alone.
 
 use quorate_protocol::{
     canonical,
@@ -21,6 +24,8 @@ const ACCUSATIONS_MAX: usize = 1024;
 struct Pending {
     attempts: Vec<AttemptReport>,
     progress: BTreeMap<AttemptId, u64>,
+    /// Whether the progress must not wait for something else to tell.
+    progress_is_urgent: bool,
     accusations: Vec<Accusation>,
     acknowledged: u64,
     acknowledged_before: u64,
@@ -44,10 +49,16 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// An attempt goes on. Told with the next report.
-    pub(crate) fn progress(&self, attempt: AttemptId, units: u64) {
-        self.pending().progress.insert(attempt, units);
-        self.wake.notify_one();
+    /// An attempt goes on. Told with the next report; at once when it is `urgent`, or when what was said of the attempt
+    /// before was not told yet.
+    pub(crate) fn progress(&self, attempt: AttemptId, units: u64, urgent: bool) {
+        let mut pending = self.pending();
+        let waits_already = pending.progress.insert(attempt, units).is_some();
+        if urgent || waits_already {
+            pending.progress_is_urgent = true;
+            drop(pending);
+            self.wake.notify_one();
+        }
     }
 
     /// Somebody did wrong.
@@ -60,12 +71,9 @@ impl Outbox {
         }
     }
 
-    /// Directives below this number were taken over. `urgent` ones are told at once, others with the next report.
-    pub(crate) fn acknowledge(&self, below: u64, urgent: bool) {
+    /// Directives below this number were taken over. Told with the next report.
+    pub(crate) fn acknowledge(&self, below: u64) {
         self.pending().acknowledged = below;
-        if urgent {
-            self.wake.notify_one();
-        }
     }
 
     /// Waits until there is something to tell.
@@ -84,11 +92,12 @@ impl Outbox {
         pending.accusations.truncate(ACCUSATIONS_MAX);
     }
 
-    /// The next report, if there is anything to tell.
-    pub(crate) fn take(&self, incarnation: u64) -> Option<Report> {
+    /// The next report, if there is anything to tell; what only goes along with other news counts when it is `overdue`.
+    pub(crate) fn take(&self, incarnation: u64, overdue: bool) -> Option<Report> {
         let mut pending = self.pending();
-        let told = pending.acknowledged == pending.acknowledged_before;
-        if told && pending.attempts.is_empty() && pending.progress.is_empty() && pending.accusations.is_empty() {
+        let is_news = !pending.attempts.is_empty() || !pending.accusations.is_empty() || pending.progress_is_urgent;
+        let goes_along = pending.acknowledged != pending.acknowledged_before || !pending.progress.is_empty();
+        if !is_news && !(overdue && goes_along) {
             return None;
         }
         pending.acknowledged_before = pending.acknowledged;
@@ -114,7 +123,8 @@ impl Outbox {
             bytes += next;
             report.accusations.push(pending.accusations.remove(0));
         }
-        let more = !pending.attempts.is_empty() || !pending.progress.is_empty() || !pending.accusations.is_empty();
+        pending.progress_is_urgent &= !pending.progress.is_empty();
+        let more = !pending.attempts.is_empty() || !pending.accusations.is_empty() || pending.progress_is_urgent;
         drop(pending);
         if more {
             self.wake.notify_one();
@@ -129,27 +139,53 @@ mod tests {
     use quorate_protocol::ids::{JobId, Stage, TaskId};
 
     fn declined(index: u32, bytes: usize) -> AttemptReport {
-        let task = TaskId { job: JobId::new(1), stage: Stage::Map, index };
-        AttemptReport::Declined { attempt: AttemptId { task, attempt: 0 }, reason: "x".repeat(bytes) }
+        AttemptReport::Declined { attempt: attempt(index), reason: "x".repeat(bytes) }
+    }
+
+    fn attempt(index: u32) -> AttemptId {
+        AttemptId { task: TaskId { job: JobId::new(1), stage: Stage::Map, index }, attempt: 0 }
     }
 
     #[test]
-    fn nothing_to_tell_makes_no_report_and_acknowledgements_alone_do() {
+    fn acknowledgements_go_along_with_news_or_alone_when_they_are_overdue() {
         let outbox = Outbox::default();
-        assert_eq!(outbox.take(1), None);
-        outbox.acknowledge(3, false);
-        assert_eq!(outbox.take(1).map(|report| report.acknowledged), Some(3));
-        assert_eq!(outbox.take(1), None);
+        assert_eq!(outbox.take(1, true), None, "nothing to tell");
+        outbox.acknowledge(3);
+        assert_eq!(outbox.take(1, false), None);
+        assert_eq!(outbox.take(1, true).map(|report| report.acknowledged), Some(3));
+        assert_eq!(outbox.take(1, true), None);
+        outbox.acknowledge(4);
+        outbox.ended(declined(0, 1));
+        assert_eq!(outbox.take(1, false).map(|report| report.acknowledged), Some(4));
+    }
+
+    #[test]
+    fn progress_goes_along_with_news_until_it_is_urgent() {
+        let outbox = Outbox::default();
+        let told = |outbox: &Outbox| outbox.take(1, false).map(|report| report.attempts);
+        let progress = |index, units| AttemptReport::Progress { attempt: attempt(index), units };
+        outbox.progress(attempt(0), 5, false);
+        assert_eq!(told(&outbox), None);
+        outbox.ended(declined(1, 1));
+        assert_eq!(told(&outbox), Some(vec![declined(1, 1), progress(0, 5)]));
+        outbox.progress(attempt(0), 6, false);
+        outbox.progress(attempt(2), 1, false);
+        assert_eq!(told(&outbox), None);
+        outbox.progress(attempt(0), 7, false);
+        assert_eq!(told(&outbox), Some(vec![progress(0, 7), progress(2, 1)]), "it waited long enough");
+        assert_eq!(told(&outbox), None);
+        outbox.progress(attempt(2), 2, true);
+        assert_eq!(told(&outbox), Some(vec![progress(2, 2)]));
     }
 
     #[test]
     fn a_report_that_was_not_taken_is_told_again_first() {
         let outbox = Outbox::default();
         outbox.ended(declined(0, 1));
-        let report = outbox.take(1).expect("news");
+        let report = outbox.take(1, false).expect("news");
         outbox.ended(declined(1, 1));
         outbox.put_back(report);
-        let again = outbox.take(1).expect("news");
+        let again = outbox.take(1, false).expect("news");
         assert_eq!(again.attempts, [declined(0, 1), declined(1, 1)]);
     }
 
@@ -161,7 +197,7 @@ mod tests {
             outbox.ended(declined(index, 2000));
         }
         let mut seen = 0;
-        while let Some(report) = outbox.take(1) {
+        while let Some(report) = outbox.take(1, false) {
             assert!(canonical::encode(&report).len() < limits::COMMAND_BYTES_MAX);
             assert!(report.attempts.len() <= limits::REPORT_ENTRIES_MAX / 2);
             seen += report.attempts.len();

@@ -11,14 +11,21 @@ use quorate_protocol::{
     canonical,
     cluster::Cluster,
     command::{Command, Envelope, Refusal, Registration, Request, Sender},
-    ids::TrackerId,
+    ids::{AttemptId, TrackerId},
     job::{Directive, this_target},
     limits,
     query::{Answer, Question},
     sign::{SecretKey, Signed},
     wire,
 };
-use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,6 +38,10 @@ const STREAMS_PER_PEER_MAX: u32 = 256;
 const REFRESH_EVERY: Duration = Duration::from_millis(1000);
 /// How often running attempts are looked at for progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// An attempt's progress is told this part of its job's progress timeout after it was told last, and within twice that.
+const PROGRESS_PART: u32 = 4;
+/// How long acknowledgements wait for something that they can go along with.
+const TELL_ALL_EVERY: Duration = Duration::from_secs(30);
 
 /// What a tracker is started with.
 pub struct Options {
@@ -234,7 +245,7 @@ async fn main_loop(worker: Arc<Worker>) {
                     Ok((number, directive)) => {
                         next = number.saturating_add(1);
                         carry_out(&worker, directive).await;
-                        worker.outbox.acknowledge(next, false);
+                        worker.outbox.acknowledge(next);
                     }
                     Err(error) if fork::stops(&worker, &error) => return,
                     Err(error) => {
@@ -289,8 +300,9 @@ async fn drop_later(worker: Arc<Worker>, mut young: Vec<Young>) {
 /// Tells the job tracker what there is to tell, one command at a time: what comes up meanwhile shares the next one.
 async fn report_loop(worker: Arc<Worker>) {
     let work = async {
+        let mut overdue = false;
         loop {
-            while let Some(report) = worker.outbox.take(worker.incarnation) {
+            while let Some(report) = worker.outbox.take(worker.incarnation, std::mem::take(&mut overdue)) {
                 if worker.lie.garbles_reports() {
                     send_garbage(&worker).await;
                     continue;
@@ -306,11 +318,10 @@ async fn report_loop(worker: Arc<Worker>) {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
-            tokio::select! {
-                () = worker.outbox.wait() => {}
-                // Acknowledgements alone are told now and then.
-                () = tokio::time::sleep(REFRESH_EVERY) => {}
-            }
+            overdue = tokio::select! {
+                () = worker.outbox.wait() => false,
+                () = tokio::time::sleep(TELL_ALL_EVERY) => true,
+            };
         }
     };
     tokio::select! {
@@ -354,20 +365,24 @@ async fn refresh_loop(worker: Arc<Worker>) {
     }
 }
 
-/// Reports attempts that run for long and made progress.
+/// Reports attempts that run for long and made progress, as seldom as their jobs' timeouts allow.
 async fn progress_loop(worker: Arc<Worker>) {
-    let mut before = BTreeMap::new();
+    let mut told: BTreeMap<AttemptId, (Instant, u64)> = BTreeMap::new();
     let work = async {
         loop {
             tokio::time::sleep(PROGRESS_EVERY).await;
-            let now: BTreeMap<_, _> =
-                worker.running().iter().map(|(attempt, running)| (*attempt, running.watch.units())).collect();
-            for (attempt, units) in &now {
-                if before.get(attempt).is_some_and(|before| before != units) {
-                    worker.outbox.progress(*attempt, *units);
+            let now = Instant::now();
+            let running = worker.running().clone();
+            told.retain(|attempt, _| running.contains_key(attempt));
+            for (attempt, running) in running {
+                let units = running.watch.units();
+                let (at, before) = *told.entry(attempt).or_insert((now, units));
+                let Some(part) = running.timeout.get().map(|timeout| *timeout / PROGRESS_PART) else { continue };
+                if units != before && now.duration_since(at) >= part {
+                    told.insert(attempt, (now, units));
+                    worker.outbox.progress(attempt, units, part < PROGRESS_EVERY);
                 }
             }
-            before = now;
         }
     };
     tokio::select! {

@@ -23,7 +23,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -65,6 +65,8 @@ pub(crate) struct Worker {
 #[derive(Clone)]
 pub(crate) struct Running {
     pub(crate) watch: Arc<Watch>,
+    /// The job's progress timeout, once it is known.
+    pub(crate) timeout: Arc<OnceLock<Duration>>,
     /// Cancelled together with the watch, for what waits rather than works.
     pub(crate) stop: CancellationToken,
 }
@@ -97,7 +99,7 @@ impl Worker {
 
     /// Starts an attempt, once.
     pub(crate) fn start(self: &Arc<Self>, attempt: AttemptId, work: Work) {
-        let running = Running { watch: Arc::default(), stop: self.stop.child_token() };
+        let running = Running { watch: Arc::default(), timeout: Arc::default(), stop: self.stop.child_token() };
         if self.running().contains_key(&attempt) {
             return;
         }
@@ -134,6 +136,7 @@ impl Worker {
             Ok(plan) => plan,
             Err(error) => return Outcome::Declined(format!("reading the job's plan: {error}")),
         };
+        running.timeout.get_or_init(|| Duration::from_millis(plan.specification.progress_timeout_ms));
         match self.lie.conduct(attempt) {
             Conduct::Work => {}
             Conduct::Ignore => running.stop.cancelled().await,

@@ -4,6 +4,7 @@
 //! that differ: one value, one encoding.
 
 use crate::digest::Digest;
+use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Why bytes were refused.
@@ -25,12 +26,39 @@ pub enum DecodeError {
     NotCanonical(&'static str),
 }
 
+/// Room for most of what is encoded, in bytes: votes, and reports of one vote.
+const USUAL_BYTES: usize = 256;
+
 /// The canonical bytes of a value.
 ///
 /// # Panics
 /// Never for the types of this crate: they hold only what postcard can encode.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("postcard encodes every type of the protocol")
+    let bytes = Vec::with_capacity(USUAL_BYTES);
+    postcard::to_extend(value, bytes).expect("postcard encodes every type of the protocol")
+}
+
+/// What is left of some bytes when an encoding is taken off their front, as far as they are alike.
+struct Rest<'a>(&'a [u8]);
+
+impl Flavor for Rest<'_> {
+    type Output = bool;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.0.is_empty())
+    }
+}
+
+/// Whether these are the canonical bytes of a value.
+fn is_encoding<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+    postcard::serialize_with_flavor(value, Rest(bytes)) == Ok(true)
 }
 
 /// Decodes canonical bytes of at most `bytes_max`.
@@ -43,7 +71,7 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], bytes_max: usize) -
         return Err(DecodeError::TooLong { got: bytes.len(), max: bytes_max });
     }
     let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|_| DecodeError::Malformed(name))?;
-    if !rest.is_empty() || encode(&value) != bytes {
+    if !rest.is_empty() || !is_encoding(&value, bytes) {
         return Err(DecodeError::NotCanonical(name));
     }
     Ok(value)

@@ -156,7 +156,9 @@ impl Cluster {
     }
     /// A tracker of the configuration.
     pub fn tracker(&self, id: TrackerId) -> Option<&TrackerMember> {
-        self.trackers.iter().find(|t| t.id == id)
+        // Most clusters number their trackers from 0, in order; in others it takes a search.
+        let usual = self.trackers.get(id.number() as usize).filter(|tracker| tracker.id == id);
+        usual.or_else(|| self.trackers.iter().find(|tracker| tracker.id == id))
     }
     /// A replica of the configuration.
     pub fn replica(&self, id: ReplicaId) -> Option<&ReplicaMember> {

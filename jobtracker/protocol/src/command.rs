@@ -8,7 +8,7 @@ use crate::{
     ids::{AttemptId, JobId, ReplicaId, TrackerId},
     job::Specification,
     limits,
-    sign::{PublicKey, Signed, Statement},
+    sign::{PublicKey, Rejection, Signed, Statement},
     vote::Vote,
 };
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,22 @@ pub struct Report {
     pub attempts: Vec<AttemptReport>,
     /// What it found out about others.
     pub accusations: Vec<Accusation>,
+}
+
+impl Report {
+    /// Checks the signatures of its votes, which must all be the reporter's own. Those beyond
+    /// [`limits::REPORT_ENTRIES_MAX`] are not looked at: so long a report is refused when it is executed.
+    ///
+    /// # Errors
+    /// [`Rejection::Signature`] for the first vote that `key` did not sign.
+    pub fn verify_votes(&self, key: &PublicKey) -> Result<(), Rejection> {
+        let entries = self.attempts.iter().take(limits::REPORT_ENTRIES_MAX);
+        let mut votes = entries.filter_map(|news| match news {
+            AttemptReport::Voted { vote, .. } => Some(vote),
+            AttemptReport::Progress { .. } | AttemptReport::Declined { .. } => None,
+        });
+        votes.try_for_each(|vote| vote.verify_signature(key))
+    }
 }
 
 /// News of one attempt.

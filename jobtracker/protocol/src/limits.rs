@@ -30,7 +30,9 @@ pub const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
 pub const PROGRAM_BYTES_MAX: u64 = 1 << 30;
 /// Reduce tasks of a job.
 pub const PARTITIONS_MAX: u32 = 16 << 10;
-/// Map tasks of a job.
+/// Map tasks of a job. The job tracker keeps less than 1 KiB for each, and the simulator runs it with a million (`scale`).
+/// Before this bound, that of [`REPLY_BYTES_MAX`] on the list of the input's chunks may hold: with some 45 bytes for each
+/// chunk, a job reads up to 180,000 of them.
 pub const MAPS_MAX: u32 = 1 << 20;
 /// Faults a job can ask to tolerate.
 pub const JOB_F_MAX: u32 = 8;

@@ -12,7 +12,7 @@
 use crate::{
     bounds::{ATTEMPTS_MAX, SCAN_MAX},
     job::{Ending, Job},
-    pool::Found,
+    pool::{Found, Pool},
     task::{Attempt, AttemptState},
     wants::Urgency,
     workforce::{Need, Workforce},
@@ -89,6 +89,13 @@ impl Job {
         workforce.pool(stage, &self.target).map_or(0, |pool| pool.free_count())
     }
 
+    /// Whether all trackers are busy, and in more domains than the attempts of a task ever are: so that no search finds
+    /// one, nor that nobody is there.
+    fn is_full(&self, workforce: &Workforce, stage: Stage) -> bool {
+        let is_full = |pool: &Pool| pool.free_count() == 0 && pool.live_domains() > 4 * (self.f() as usize + 1);
+        workforce.pool(stage, &self.target).is_some_and(is_full)
+    }
+
     /// Whether a reduce attempt that could finish waits for a slot.
     fn lacks_reduce_slots(&self, workforce: &Workforce) -> bool {
         let wants = &self.reduces.wants;
@@ -110,7 +117,7 @@ impl Job {
 
     fn place(&mut self, workforce: &mut Workforce, stage: Stage, urgency: Urgency) {
         let is_held = stage == Stage::Reduce && self.is_held;
-        while self.ending.is_none() && !is_held {
+        while self.ending.is_none() && !is_held && !self.is_full(workforce, stage) {
             // Without a free slot one look tells whether the first task waits for slots or for trackers.
             let max = if self.free_count(workforce, stage) == 0 { 1 } else { SCAN_MAX };
             let batch = self.tasks(stage).wants.next(urgency, max);
@@ -118,6 +125,10 @@ impl Job {
             let mut misses = 0;
             for index in &batch {
                 misses += usize::from(!self.place_task(workforce, self.task_id(stage, *index)));
+                // The others were not looked at, and are not passed over.
+                if misses > 0 && self.is_full(workforce, stage) {
+                    return;
+                }
             }
             if misses > 0 {
                 if max == SCAN_MAX {
@@ -144,7 +155,7 @@ impl Job {
     }
 
     fn place_local(&mut self, workforce: &mut Workforce) {
-        let Some(pool) = workforce.pool(Stage::Map, &self.target) else { return };
+        let Some(pool) = workforce.pool(Stage::Map, &self.target).filter(|pool| pool.free_count() > 0) else { return };
         for tracker in self.maps.wants.with_local(pool.free(), pool.free_count()) {
             self.place_local_on(workforce, tracker);
         }
@@ -157,14 +168,14 @@ impl Job {
             let load = workforce.tracker(tracker).and_then(|t| t.load(Stage::Map));
             load.is_some_and(|load| load.rank == 0)
         };
-        let runs_it = workforce
-            .tracker(tracker)
-            .and_then(|t| t.registration.as_ref())
-            .is_some_and(|registration| self.target.is_empty() || registration.target == self.target);
+        let runs_it = workforce.tracker(tracker).is_some_and(|t| self.target.is_empty() || t.target() == self.target);
         while runs_it && is_good(workforce) {
             let Some(index) = self.maps.wants.pop_local(tracker) else { return };
             let id = self.task_id(Stage::Map, index);
-            let wants_any = matches!(self.maps.wants.urgency(index), Some(Urgency::Partial | Urgency::Untouched));
+            let wants_any = match self.task(id).and_then(|task| task.urgency) {
+                Some(Urgency::Partial | Urgency::Untouched) => true,
+                Some(Urgency::Urgent) | None => false,
+            };
             let domain = workforce.domain(tracker);
             if wants_any && self.need(workforce, id).is_some_and(|need| !need.occupied.contains(&domain)) {
                 self.start(workforce, id, tracker);
@@ -173,8 +184,9 @@ impl Job {
     }
 
     fn start(&mut self, workforce: &mut Workforce, id: TaskId, tracker: TrackerId) {
-        let now = workforce.now;
-        let alarm = now.after(self.specification.progress_timeout_ms);
+        let (now, quorum) = (workforce.now, self.specification.quorum());
+        let clock_runs = id.stage == Stage::Map || self.settled.is_some();
+        let alarm = clock_runs.then(|| now.after(self.specification.progress_timeout_ms));
         let work = match id.stage {
             Stage::Map => self.splits.get(id.index as usize).copied().map(Work::Map),
             Stage::Reduce => Some(Work::Reduce),
@@ -185,7 +197,7 @@ impl Job {
             return self.end(Ending::Failed(JobFailure::NotRunnable { task: id, reason }));
         };
         let is_rerun = task.agreed.is_some();
-        task.attempts.push(Attempt {
+        let attempt = Attempt {
             tracker,
             started: now,
             progressed: now,
@@ -196,7 +208,8 @@ impl Job {
             was_overdue: false,
             is_complained: false,
             state: AttemptState::Running,
-        });
+        };
+        task.add_attempt(attempt, quorum);
         self.attempts += 1;
         self.participants.insert(tracker);
         workforce.start(tracker, AttemptId { task: id, attempt: number }, work, alarm);

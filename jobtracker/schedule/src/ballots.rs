@@ -2,7 +2,7 @@
 
 use crate::{
     job::{Charge, Ending, Job},
-    task::{Attempt, AttemptState, KeptVote, Task},
+    task::{Attempt, AttemptState, HeardVote},
     workforce::Workforce,
 };
 use quorate_protocol::{
@@ -22,31 +22,29 @@ impl Job {
     pub(crate) fn vote(
         &mut self,
         workforce: &mut Workforce,
-        vote: &Vote,
-        kept: KeptVote,
+        heard: &HeardVote<'_>,
         cost: &Cost,
         charges: &mut Vec<Charge>,
     ) {
-        let id = vote.attempt;
-        let Some(attempt) = self.attempt_mut(id).filter(|attempt| attempt.tracker == vote.tracker) else { return };
-        let alarm = attempt.alarm;
+        let (id, voter) = (heard.vote.attempt, heard.vote.tracker);
+        let Some(attempt) = self.attempt(id).filter(|attempt| attempt.tracker == voter) else { return };
+        let alarm = attempt.alarm.filter(|_| attempt.is_active());
         match &attempt.state {
-            AttemptState::Running | AttemptState::Overdue { .. } => {
-                attempt.state = AttemptState::Voted(Box::new(kept));
-                workforce.release(vote.tracker, id, alarm);
-            }
-            AttemptState::Cancelled => attempt.state = AttemptState::Voted(Box::new(kept)),
-            AttemptState::Voted(first) => {
-                charges.extend(two_votes(vote.tracker, first, &kept));
+            AttemptState::Running | AttemptState::Overdue { .. } | AttemptState::Cancelled => {}
+            AttemptState::Voted(_) => {
+                charges.extend(self.two_votes(id, heard));
                 return;
             }
             AttemptState::Lost(_) | AttemptState::Declined(_) | AttemptState::Withdrawn => return,
         }
-        workforce.change(vote.tracker, |tracker| tracker.is_tardy = false);
+        if let Some(task) = self.task_mut(id.task) {
+            task.keep(id.attempt, heard);
+        }
+        workforce.voted(voter, id, alarm);
         self.add_cost(cost);
         match self.task(id.task).and_then(|task| task.agreed) {
             None => self.count(workforce, id, charges),
-            Some(agreed) => self.compare_late(workforce, vote, agreed, charges),
+            Some(agreed) => self.compare_late(workforce, heard, agreed, charges),
         }
         self.refresh(id.task);
     }
@@ -78,18 +76,16 @@ impl Job {
     fn agree(&mut self, workforce: &mut Workforce, id: TaskId, agreed: Digest, charges: &mut Vec<Charge>) {
         let Some(task) = self.task_mut(id) else { return };
         task.agreed = Some(agreed);
-        let Some((ballot, message)) = task
-            .votes_for(agreed)
-            .find_map(|(_, _, vote)| Some((vote.signed.peek().ok()?.ballot, vote.message.clone())))
-        else {
+        let Some(ballot) = task.ballot(agreed) else {
             unreachable!("T-3: an agreed ballot was read when its votes were checked")
         };
+        let message = task.votes_for(agreed).next().map_or(String::new(), |(_, _, vote)| vote.message.to_string());
         self.cancel_rest(workforce, id);
         self.judge_voters(workforce, id, agreed, charges);
         self.tasks_mut(id.stage).agreed += 1;
         self.add_counters(&ballot);
         match ballot {
-            Ballot::Map { segments, .. } => self.publish_map(workforce, id.index, segments),
+            Ballot::Map { .. } => self.publish_map(workforce, id.index),
             Ballot::Reduce { .. } => {
                 if self.reduces.are_agreed() {
                     self.end(Ending::Succeeded);
@@ -132,28 +128,31 @@ impl Job {
             return;
         }
         self.dispute(id);
-        if let Some(task) = self.task(id) {
-            charges.extend(outvoted(workforce, task, voter, self.f()));
-        }
+        charges.extend(self.outvoted(workforce, id, voter));
     }
 
-    fn publish_map(&mut self, workforce: &Workforce, index: u32, segments: Digest) {
-        self.log_verdict(index, segments);
+    fn publish_map(&mut self, workforce: &Workforce, index: u32) {
+        self.log_verdict(index);
         self.check_served(workforce, index);
         self.settle(workforce.now);
     }
 
     /// A vote on a task that is decided: late, or of an attempt that was to bring its bytes back.
-    fn compare_late(&mut self, workforce: &mut Workforce, vote: &Vote, agreed: Digest, charges: &mut Vec<Charge>) {
-        let id = vote.attempt.task;
-        let is_agreed = vote.ballot.digest() == agreed;
-        self.judge_voter(workforce, id, vote.tracker, is_agreed, charges);
+    fn compare_late(
+        &mut self,
+        workforce: &mut Workforce,
+        heard: &HeardVote<'_>,
+        agreed: Digest,
+        charges: &mut Vec<Charge>,
+    ) {
+        let id = heard.vote.attempt.task;
+        let is_agreed = heard.ballot == agreed;
+        self.judge_voter(workforce, id, heard.vote.tracker, is_agreed, charges);
         self.check_contradicted(workforce, id);
-        let Ballot::Map { segments, .. } = vote.ballot else { return };
         let was_lacking = self.task(id).is_some_and(|task| task.is_lacking);
-        if is_agreed && was_lacking {
+        if is_agreed && was_lacking && id.stage == Stage::Map {
             self.check_served(workforce, id.index);
-            self.log_verdict(id.index, segments);
+            self.log_verdict(id.index);
         }
     }
 }
@@ -173,24 +172,45 @@ impl Job {
             self.end(Ending::Failed(JobFailure::NotRunnable { task: id, reason }));
         }
     }
-}
 
-/// Two votes of one attempt: proof, if they differ.
-pub(crate) fn two_votes(tracker: TrackerId, first: &KeptVote, second: &KeptVote) -> Option<Charge> {
-    let evidence = || Evidence::TwoVotes(first.signed.clone(), second.signed.clone());
-    (first.ballot != second.ballot).then(|| Charge { about: tracker, evidence: evidence(), blame: Blame::Convicted })
-}
+    /// Two votes of one attempt: proof, if they differ.
+    pub(crate) fn two_votes(&self, id: AttemptId, second: &HeardVote<'_>) -> Option<Charge> {
+        let attempt =
+            self.attempt(id).filter(|attempt| attempt.vote().is_some_and(|vote| vote.ballot != second.ballot))?;
+        let evidence = Evidence::TwoVotes(self.signed(id)?, second.signed.clone());
+        Some(Charge { about: attempt.tracker, evidence, blame: Blame::Convicted })
+    }
 
-/// The evidence that a voter was outvoted, by f + 1 votes of other domains than its own. There may be none when the
-/// vote is of an attempt that only was to bring bytes back.
-fn outvoted(workforce: &Workforce, task: &Task, voter: TrackerId, f: u32) -> Option<Charge> {
-    let agreed = task.agreed?;
-    let differs = |attempt: &&Attempt| attempt.tracker == voter && attempt.vote().is_some_and(|v| v.ballot != agreed);
-    let vote: Signed<Vote> = task.attempts.iter().rfind(differs)?.vote()?.signed.clone();
-    let domain = workforce.domain(voter);
-    let others = task.votes_for(agreed).filter(|(_, attempt, _)| workforce.domain(attempt.tracker) != domain);
-    let majority: Vec<_> = others.take(f as usize + 1).map(|(_, _, vote)| vote.signed.clone()).collect();
-    let is_enough = majority.len() as u64 > u64::from(f);
-    let evidence = Evidence::Outvoted { vote, majority };
-    is_enough.then_some(Charge { about: voter, evidence, blame: Blame::Suspected })
+    /// The evidence that a voter was outvoted, by f + 1 votes of other domains than its own. There may be none when the
+    /// vote is of an attempt that only was to bring bytes back.
+    fn outvoted(&self, workforce: &Workforce, id: TaskId, voter: TrackerId) -> Option<Charge> {
+        let (task, f) = (self.task(id)?, self.f());
+        let agreed = task.agreed?;
+        let name = |attempt: u16| AttemptId { task: id, attempt };
+        let differs =
+            |attempt: &Attempt| attempt.tracker == voter && attempt.vote().is_some_and(|vote| vote.ballot != agreed);
+        let own = task.attempts.iter().rposition(differs)? as u16;
+        let domain = workforce.domain(voter);
+        let others = task.votes_for(agreed).filter(|(_, attempt, _)| workforce.domain(attempt.tracker) != domain);
+        let majority: Vec<_> =
+            others.take(f as usize + 1).filter_map(|(number, ..)| self.signed(name(number))).collect();
+        let is_enough = majority.len() as u64 > u64::from(f);
+        let evidence = Evidence::Outvoted { vote: self.signed(name(own))?, majority };
+        is_enough.then_some(Charge { about: voter, evidence, blame: Blame::Suspected })
+    }
+
+    /// What a tracker signed as its vote of an attempt. All that it says but the ballot is said by the job, since a vote
+    /// that says otherwise is not kept; and there is one encoding of it.
+    pub(crate) fn signed(&self, id: AttemptId) -> Option<Signed<Vote>> {
+        let attempt = self.attempt(id)?;
+        let (kept, ballot) = (attempt.vote()?, self.task(id.task)?.ballot(attempt.vote()?.ballot)?);
+        let (cluster, specification, f) = (self.cluster, self.digest, self.f());
+        Some(kept.signed(&Vote { cluster, specification, f, attempt: id, tracker: attempt.tracker, ballot }))
+    }
+
+    /// All votes of a task that came, in the order of their attempts.
+    pub(crate) fn votes(&self, id: TaskId) -> Vec<Signed<Vote>> {
+        let count = self.task(id).map_or(0, |task| task.attempts.len());
+        (0..count as u16).filter_map(|attempt| self.signed(AttemptId { task: id, attempt })).collect()
+    }
 }

@@ -9,10 +9,9 @@
 
 use crate::{
     Scheduler,
-    ballots::two_votes,
     bounds::{COMPLAINT_BYTES_MAX, COMPLAINTS_PER_DOMAIN_MAX},
     job::{Charge, Job},
-    task::{Attempt, AttemptState, KeptVote},
+    task::{Attempt, AttemptState, HeardVote},
     workforce::{DomainIndex, Workforce},
 };
 use quorate_protocol::{
@@ -151,8 +150,7 @@ impl Scheduler {
     /// attempt was lost, an honest tracker drops them.
     fn is_owed(&self, vote: &Signed<Vote>) -> bool {
         let Ok(claim) = vote.peek() else { return false };
-        let attempt = self.jobs.get(&claim.attempt.task.job).and_then(|job| job.attempt(claim.attempt));
-        attempt.and_then(|attempt| attempt.vote()).is_some_and(|kept| kept.signed == *vote)
+        self.jobs.get(&claim.attempt.task.job).and_then(|job| job.signed(claim.attempt)).is_some_and(|own| own == *vote)
     }
 
     fn complain(&mut self, reporter: TrackerId, report: &Signed<Request>, about: TrackerId, attempt: AttemptId) {
@@ -174,25 +172,30 @@ impl Scheduler {
     /// Holds a vote that a tracker sent to another against the one that it had ordered. The signature is checked last:
     /// honest trackers send both alike.
     fn stray_vote(&mut self, signed: &Signed<Vote>, checks: &mut usize) {
-        let Ok(claim) = signed.peek() else { return };
-        let attempt = self.jobs.get(&claim.attempt.task.job).and_then(|job| job.attempt(claim.attempt));
-        let attempt = attempt.filter(|attempt| attempt.tracker == claim.tracker);
-        let Some(ordered) = attempt.and_then(Attempt::vote).filter(|vote| vote.ballot != claim.ballot.digest()) else {
-            return;
-        };
-        if self.blame_of(claim.tracker) == Blame::Convicted || !take_one(checks) {
+        let Some(heard) = self.read_vote(signed, "") else { return };
+        let Some(job) = self.jobs.get(&heard.vote.attempt.task.job) else { return };
+        let (id, voter) = (heard.vote.attempt, heard.vote.tracker);
+        let attempt = job.attempt(id).filter(|attempt| attempt.tracker == voter);
+        if attempt.and_then(Attempt::vote).is_none_or(|ordered| ordered.ballot == heard.ballot) {
             return;
         }
-        let charge = self.read_vote(signed, "").and_then(|(vote, kept)| two_votes(vote.tracker, ordered, &kept));
-        if let Some(charge) = charge {
+        if self.blame_of(voter) == Blame::Convicted || !take_one(checks) {
+            return;
+        }
+        let key = self.workforce.tracker(voter).map(|tracker| tracker.key);
+        if key.is_none_or(|key| signed.verify_signature(&key).is_err()) {
+            return;
+        }
+        if let Some(charge) = job.two_votes(id, &heard) {
             self.charge(charge);
         }
     }
 
-    /// Reads a vote of a tracker of this cluster on a live job as specified. Anything else is no vote.
-    pub(crate) fn read_vote(&self, signed: &Signed<Vote>, message: &str) -> Option<(Vote, KeptVote)> {
+    /// Reads a vote of a tracker of this cluster on a live job as specified. Anything else is no vote. Its signature is
+    /// another matter.
+    pub(crate) fn read_vote<'a>(&self, signed: &'a Signed<Vote>, message: &'a str) -> Option<HeardVote<'a>> {
         let vote = signed.peek().ok()?;
-        let key = self.workforce.tracker(vote.tracker)?.key;
+        self.workforce.tracker(vote.tracker)?;
         let job = self.jobs.get(&vote.attempt.task.job)?;
         let fits = match (&vote.ballot, vote.attempt.task.stage) {
             (Ballot::Map { .. }, stage) => stage == Stage::Map,
@@ -200,11 +203,8 @@ impl Scheduler {
             (Ballot::Failed { .. }, _) => true,
         };
         let is_ours = vote.cluster == self.cluster_id && vote.specification == job.digest && vote.f == job.f();
-        if !fits || !is_ours || vote.ballot.check().is_err() || signed.verify_signature(&key).is_err() {
-            return None;
-        }
-        let kept = KeptVote::new(signed, &vote.ballot, message);
-        Some((vote, kept))
+        let counts = fits && is_ours && vote.ballot.check().is_ok();
+        counts.then(|| HeardVote::new(vote, signed, message))
     }
 
     /// Ends every job that is to end; whether there was one.
@@ -248,7 +248,7 @@ impl Job {
         if !self.miss(workforce, reporter, about, id) {
             return None;
         }
-        let vote = self.attempt(id)?.vote()?.signed.clone();
+        let vote = self.signed(id)?;
         let reports = self.complaints.add(about, workforce.domain(reporter), report, f)?;
         let evidence = Evidence::Complaints { vote, reports };
         Some(Charge { about, evidence, blame: Blame::Suspected })

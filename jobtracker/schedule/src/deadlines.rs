@@ -1,7 +1,8 @@
 //! When an attempt is overdue, and what follows.
 //!
 //! Time is ordered time only. Each running attempt has one alarm, never later than its deadline; when it rings, the
-//! deadline is computed afresh, so that progress itself costs nothing. An overdue attempt is no evidence of a lie: its
+//! deadline is computed afresh, so that progress itself costs nothing. A reducer that waits for maps has none: it gets one
+//! when its clock starts, for thousands wait through most of a large job. An overdue attempt is no evidence of a lie: its
 //! vote still counts, and one more attempt is started beside it.
 //!
 //! Replicas order that time passes when deadlines are due. After an outage of theirs the first command comes long after
@@ -20,7 +21,7 @@ use quorate_protocol::{
 
 impl Job {
     /// From when on an attempt's time counts: a reducer's only while it has all that it needs.
-    fn clock(&self, stage: Stage, attempt: &Attempt) -> Option<OrderedTime> {
+    pub(crate) fn clock(&self, stage: Stage, attempt: &Attempt) -> Option<OrderedTime> {
         match stage {
             Stage::Map => Some(attempt.started),
             Stage::Reduce => self.settled.map(|settled| settled.max(attempt.started)),
@@ -55,12 +56,12 @@ impl Job {
         match &attempt.state {
             AttemptState::Running => match self.deadline(id.task.stage, attempt) {
                 Some(due) if due <= now => self.overdue(workforce, id),
-                due => self.set_alarm(workforce, id, due.unwrap_or(now.after(timeout))),
+                due => self.set_alarm(workforce, id, due),
             },
             AttemptState::Overdue { .. } if self.is_blocked(now, id.task) => self.give_up(workforce, id.task),
             AttemptState::Overdue { since } => {
                 let next = self.patience_end(*since, attempt).max(now.after(timeout));
-                self.set_alarm(workforce, id, next);
+                self.set_alarm(workforce, id, Some(next));
             }
             AttemptState::Voted(_)
             | AttemptState::Lost(_)
@@ -78,10 +79,26 @@ impl Job {
         attempt.progressed = now;
         attempt.limit = attempt.limit.map(|limit| limit.after(outage_ms));
         let alarm = attempt.limit.map_or(due, |limit| due.min(limit));
-        self.set_alarm(workforce, id, alarm);
+        self.set_alarm(workforce, id, Some(alarm));
     }
 
-    fn set_alarm(&mut self, workforce: &mut Workforce, id: AttemptId, to: OrderedTime) {
+    /// Gives alarms to the reducers whose clocks have started.
+    pub(crate) fn start_clocks(&mut self, workforce: &mut Workforce) {
+        if !std::mem::take(&mut self.clocks_start) || self.settled.is_none() {
+            return;
+        }
+        for index in 0..self.reduces.all.len() as u32 {
+            let task = self.task_id(Stage::Reduce, index);
+            let attempts = self.task(task).into_iter().flat_map(|task| (0u16..).zip(&task.attempts));
+            let silent = attempts.filter(|(_, attempt)| attempt.is_active() && attempt.alarm.is_none());
+            let due: Vec<_> = silent.map(|(number, attempt)| (number, self.deadline(Stage::Reduce, attempt))).collect();
+            for (number, due) in due {
+                self.set_alarm(workforce, AttemptId { task, attempt: number }, due);
+            }
+        }
+    }
+
+    fn set_alarm(&mut self, workforce: &mut Workforce, id: AttemptId, to: Option<OrderedTime>) {
         if let Some(attempt) = self.attempt_mut(id) {
             workforce.move_alarm(id, attempt.alarm, to);
             attempt.alarm = to;
@@ -107,7 +124,7 @@ impl Job {
             attempt.state = AttemptState::Overdue { since: now };
             attempt.was_overdue = true;
         }
-        self.set_alarm(workforce, id, now.after(GRACE_TIMEOUTS * timeout));
+        self.set_alarm(workforce, id, Some(now.after(GRACE_TIMEOUTS * timeout)));
         self.refresh(id.task);
     }
 
@@ -141,7 +158,8 @@ impl Job {
         self.lose(workforce, id, AttemptState::Lost("no answer".to_owned()));
     }
 
-    /// Once a copy voted, bounds the time of the others: claimed progress must not hold a task up for ever.
+    /// Once a copy voted, bounds the time of the others: claimed progress must not hold a task up for ever. A copy whose
+    /// time is over already is late from now on: a deadline in the past would look like an outage.
     pub(crate) fn limit_stragglers(&mut self, workforce: &mut Workforce, voted: AttemptId) {
         let now = workforce.now;
         let stage = voted.task.stage;
@@ -150,14 +168,14 @@ impl Job {
         let allowed = now.since(start).saturating_mul(STRAGGLER_FACTOR).max(self.specification.progress_timeout_ms);
         let running = (0u16..).zip(&task.attempts).filter(|(_, attempt)| attempt.state == AttemptState::Running);
         let limits: Vec<_> = running
-            .filter_map(|(number, attempt)| Some((number, self.clock(stage, attempt)?.after(allowed))))
+            .filter_map(|(number, attempt)| Some((number, self.clock(stage, attempt)?.after(allowed).max(now))))
             .collect();
         for (number, limit) in limits {
             let id = AttemptId { task: voted.task, attempt: number };
             let Some(attempt) = self.attempt_mut(id) else { continue };
             attempt.limit = Some(attempt.limit.map_or(limit, |old| old.min(limit)));
-            if limit < attempt.alarm {
-                self.set_alarm(workforce, id, limit);
+            if attempt.alarm.is_none_or(|alarm| limit < alarm) {
+                self.set_alarm(workforce, id, Some(limit));
             }
         }
     }

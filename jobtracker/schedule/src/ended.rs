@@ -95,8 +95,7 @@ impl Job {
             let path = self.specification.output.join(&format!("part-r-{index:05}"))?;
             let agreed = task.agreed.ok_or("a part has no verdict")?;
             let servers: Vec<TrackerId> = task.votes_for(agreed).map(|(_, attempt, _)| attempt.tracker).collect();
-            let ballot = task.votes_for(agreed).find_map(|(_, _, vote)| vote.signed.peek().ok());
-            let Some(Ballot::Reduce { manifest, .. }) = ballot.map(|vote| vote.ballot) else {
+            let Some(Ballot::Reduce { manifest, .. }) = task.ballot(agreed) else {
                 return Err("a part's verdict names no chunks".to_owned());
             };
             files.push((path, OutputPart { manifest, servers }.into_file()));
@@ -118,17 +117,17 @@ impl Job {
 
     /// The votes worth keeping, unless they are too large.
     fn votes_of(&self, state: &JobState) -> BTreeMap<TaskId, Vec<Signed<Vote>>> {
-        let agreed = |task: &Task| {
+        let agreed = |id: TaskId, task: &Task| {
             let votes = task.agreed.iter().flat_map(|agreed| task.votes_for(*agreed));
-            votes.map(|(_, _, vote)| vote.signed.clone()).collect::<Vec<_>>()
+            let names = votes.map(|(attempt, ..)| AttemptId { task: id, attempt });
+            (id, names.filter_map(|name| self.signed(name)).collect::<Vec<_>>())
         };
         let votes: BTreeMap<TaskId, Vec<Signed<Vote>>> = match state {
-            JobState::Succeeded => (0u32..)
-                .zip(&self.reduces.all)
-                .map(|(i, task)| (self.task_id(Stage::Reduce, i), agreed(task)))
-                .collect(),
+            JobState::Succeeded => {
+                (0u32..).zip(&self.reduces.all).map(|(i, task)| agreed(self.task_id(Stage::Reduce, i), task)).collect()
+            }
             JobState::Failed(JobFailure::Program { task, .. } | JobFailure::Undecidable { task }) => {
-                self.task(*task).map(|found| (*task, found.votes())).into_iter().collect()
+                BTreeMap::from([(*task, self.votes(*task))])
             }
             JobState::Failed(JobFailure::NotRunnable { .. })
             | JobState::Killed
@@ -137,12 +136,5 @@ impl Job {
         };
         let bytes: usize = votes.values().flatten().map(|vote| vote.bytes().len()).sum();
         if bytes <= ENDED_VOTES_BYTES_MAX { votes } else { BTreeMap::new() }
-    }
-}
-
-impl Task {
-    /// All votes that came, in the order of their attempts.
-    pub(crate) fn votes(&self) -> Vec<Signed<Vote>> {
-        self.attempts.iter().filter_map(|attempt| Some(attempt.vote()?.signed.clone())).collect()
     }
 }

@@ -68,6 +68,7 @@ fn broken_by_job(workforce: &Workforce, job: &Job) -> Vec<String> {
                 ("T-3 agreed by f + 1 equal votes", is_agreed_by_quorum(workforce, job.f(), task)),
                 ("a running attempt holds a slot", hold_slots(workforce, id, task)),
                 ("what is wanted is searched for", wants_are_known(job, id, task)),
+                ("a clock that runs has an alarm", have_alarms(workforce, job, id, task)),
             ];
             broken.extend(checks.iter().filter(|(_, holds)| !holds).map(|(name, _)| format!("{name}: {id} {task:?}")));
         }
@@ -109,5 +110,15 @@ fn hold_slots(workforce: &Workforce, id: TaskId, task: &Task) -> bool {
 }
 
 fn wants_are_known(job: &Job, id: TaskId, task: &Task) -> bool {
-    job.tasks(id.stage).wants.urgency(id.index).is_some() == (task.wanted(job.f()) > 0)
+    let urgency = job.tasks(id.stage).wants.urgency(id.index);
+    urgency == task.urgency && urgency.is_some() == (task.wanted(job.f()) > 0)
+}
+
+fn have_alarms(workforce: &Workforce, job: &Job, id: TaskId, task: &Task) -> bool {
+    (0u16..).zip(&task.attempts).filter(|(_, attempt)| attempt.is_active()).all(|(number, attempt)| {
+        match attempt.alarm {
+            Some(alarm) => workforce.has_alarm(AttemptId { task: id, attempt: number }, alarm),
+            None => job.clock(id.stage, attempt).is_none(),
+        }
+    })
 }

@@ -3,6 +3,7 @@
 use crate::{
     blame::Complaints,
     bounds::{COMPLAINT_RERUNS_MAX, RERUNS_MAX},
+    log::Log,
     task::{Attempt, AttemptState, Task},
     wants::{Urgency, Wants},
     workforce::{DomainIndex, Workforce},
@@ -62,6 +63,8 @@ pub(crate) struct Charge {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) id: JobId,
+    /// The cluster, as votes name it.
+    pub(crate) cluster: Digest,
     pub(crate) specification: Specification,
     /// What votes name the job by.
     pub(crate) digest: Digest,
@@ -76,13 +79,15 @@ pub(crate) struct Job {
     pub(crate) maps: Tasks,
     pub(crate) reduces: Tasks,
     /// The log that reducers follow.
-    pub(crate) verdicts: Vec<MapVerdict>,
+    pub(crate) verdicts: Log,
     /// The map tasks that each tracker voted for as agreed.
     pub(crate) served: BTreeMap<TrackerId, Vec<u32>>,
     /// Agreed map tasks whose bytes nobody can serve.
     pub(crate) lacking: BTreeSet<u32>,
     /// Since when reducers have all that they need: their progress clocks run from then on.
     pub(crate) settled: Option<OrderedTime>,
+    /// Whether reducers' clocks have just started, so that they need alarms.
+    pub(crate) clocks_start: bool,
     /// Every tracker that was given an attempt.
     pub(crate) participants: BTreeSet<TrackerId>,
     pub(crate) complaints: Complaints,
@@ -173,7 +178,10 @@ impl Job {
             _ if task.attempts.is_empty() => Some(Urgency::Untouched),
             _ => Some(Urgency::Partial),
         };
-        self.tasks_mut(id.stage).wants.put(id.index, urgency);
+        let tasks = self.tasks_mut(id.stage);
+        let Some(task) = tasks.all.get_mut(id.index as usize) else { return };
+        let before = std::mem::replace(&mut task.urgency, urgency);
+        tasks.wants.put(id.index, before, urgency);
     }
 
     /// Ends an attempt that will not vote: `why` is [`AttemptState::Lost`] or [`AttemptState::Declined`].
@@ -240,19 +248,33 @@ impl Job {
     }
 
     /// Writes a map task's verdict into the log.
-    pub(crate) fn log_verdict(&mut self, index: u32, segments: Digest) {
-        let id = self.task_id(Stage::Map, index);
-        let Some(task) = self.task(id) else { return };
+    pub(crate) fn log_verdict(&mut self, index: u32) {
+        let Some(task) = self.task(self.task_id(Stage::Map, index)) else { return };
         let Some(ballot) = task.agreed else { return };
         let agrees = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| vote.ballot == ballot);
         let numbered = (0u16..).zip(&task.attempts).filter(|(_, attempt)| agrees(attempt));
-        let voters = numbered.map(|(number, a)| (a.tracker, AttemptId { task: id, attempt: number })).collect();
-        self.verdicts.push(MapVerdict { map: index, segments, ballot, voters });
+        let voters: Vec<u16> = numbered.map(|(number, _)| number).collect();
+        self.verdicts.push(index, &voters);
+    }
+
+    /// The verdict at a position of the log.
+    pub(crate) fn verdict(&self, at: usize) -> Option<MapVerdict> {
+        let (map, voters) = self.verdicts.get(at)?;
+        let id = self.task_id(Stage::Map, map);
+        let task = self.task(id)?;
+        let ballot = task.agreed?;
+        let Some(Ballot::Map { segments, .. }) = task.ballot(ballot) else { return None };
+        let voter = |number: &u16| {
+            let name = AttemptId { task: id, attempt: *number };
+            Some((self.attempt(name)?.tracker, name))
+        };
+        Some(MapVerdict { map, segments, ballot, voters: voters.iter().filter_map(voter).collect() })
     }
 
     /// Brings the reducers' clocks up to date with whether all map output can be had.
     pub(crate) fn settle(&mut self, now: OrderedTime) {
         let is_settled = self.maps.are_agreed() && self.lacking.is_empty();
+        self.clocks_start |= is_settled && self.settled.is_none();
         self.settled = is_settled.then_some(self.settled.unwrap_or(now));
         self.is_held &= !is_settled;
     }

@@ -2,7 +2,8 @@
 //!
 //! Every replica of the job tracker runs [`Scheduler::apply`] on the same commands in the same order, with the time that
 //! was ordered with them, and so comes to the same state: there is no clock, no randomness and no I/O here, and
-//! everything iterates in order. Whoever runs it checks signatures and sessions before.
+//! everything iterates in order. Whoever runs it checks sessions and signatures before: those of the requests, and with
+//! [`Report::verify_votes`] those of the votes in them, which cost more than all that is done here.
 //!
 //! A command first lets time pass (`deadlines`), then changes what it names, and last gives free slots to
 //! tasks that want attempts (`assign`). What must hold in between is in [`invariants`], and quoted in the module
@@ -19,6 +20,7 @@ mod deadlines;
 mod ended;
 pub mod invariants;
 mod job;
+mod log;
 mod pool;
 mod submit;
 mod task;
@@ -116,8 +118,9 @@ impl Scheduler {
     /// A live job's map verdicts from a position on, at most `max` of them; `None` when no such job lives.
     pub fn verdicts(&self, job: JobId, from: u64, max: usize) -> Option<Vec<(u64, MapVerdict)>> {
         let job = self.jobs.get(&job)?;
-        let skip = usize::try_from(from).unwrap_or(usize::MAX);
-        Some((0..).zip(&job.verdicts).skip(skip).take(max).map(|(at, verdict)| (at, verdict.clone())).collect())
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let positions = (from..job.verdicts.len()).take(max);
+        Some(positions.filter_map(|at| Some((at as u64, job.verdict(at)?))).collect())
     }
 
     /// The configuration.
@@ -140,8 +143,9 @@ impl Scheduler {
         }
     }
 
-    /// Gives free slots away, and ends what has ended by that.
+    /// Starts clocks, gives free slots away, and ends what has ended by that.
     fn settle(&mut self) {
+        self.jobs.values_mut().for_each(|job| job.start_clocks(&mut self.workforce));
         assign::assign(&mut self.jobs, &mut self.workforce);
         // Placing may end a job that has no attempts left, which frees slots.
         while self.close_ended() {
@@ -250,7 +254,7 @@ impl Scheduler {
         if tracker.incarnation() != Some(registration.incarnation) {
             self.lose_work(id, "its tracker restarted", false);
         }
-        self.workforce.change(id, |tracker| tracker.register(registration));
+        self.workforce.register(id, registration);
         self.check_served_by(id);
         Ok(Answer::Done)
     }
@@ -316,13 +320,13 @@ impl Scheduler {
                 }
             }
             AttemptReport::Voted { vote, cost, message } => {
-                let Some((vote, kept)) = self.read_vote(vote, message).filter(|(vote, _)| vote.tracker == id) else {
+                let Some(heard) = self.read_vote(vote, message).filter(|heard| heard.vote.tracker == id) else {
                     return;
                 };
                 let mut charges = Vec::new();
-                let Some(job) = self.jobs.get_mut(&vote.attempt.task.job) else { return };
-                job.vote(&mut self.workforce, &vote, kept, cost, &mut charges);
-                self.close(vote.attempt.task.job);
+                let Some(job) = self.jobs.get_mut(&heard.vote.attempt.task.job) else { return };
+                job.vote(&mut self.workforce, &heard, cost, &mut charges);
+                self.close(heard.vote.attempt.task.job);
                 charges.into_iter().for_each(|charge| self.charge(charge));
             }
         }

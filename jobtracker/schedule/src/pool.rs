@@ -3,7 +3,7 @@
 //! A search names at most 2f + 1 domains to avoid and a bounded number of trackers to avoid, so that it looks at no more
 //! than these plus one.
 
-use crate::workforce::DomainIndex;
+use crate::{tracker::Offer, workforce::DomainIndex};
 use quorate_protocol::ids::TrackerId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,23 +42,38 @@ impl Pool {
     /// Adds a live tracker, with its load when it has a free slot.
     pub(crate) fn enter(&mut self, id: TrackerId, domain: DomainIndex, load: Option<Load>) {
         self.live.entry(domain).or_default().insert(id);
-        let Some(load) = load else { return };
-        self.forget_best(domain);
-        if self.free.entry(domain).or_default().insert((load, id)) {
-            self.free_count += 1;
-        }
-        self.note_best(domain);
+        self.reload(id, domain, None, load);
     }
 
     /// Takes a tracker out, as it was entered.
     pub(crate) fn leave(&mut self, id: TrackerId, domain: DomainIndex, load: Option<Load>) {
         remove_from(&mut self.live, domain, &id);
-        let Some(load) = load else { return };
-        self.forget_best(domain);
-        if remove_from(&mut self.free, domain, &(load, id)) {
+        self.reload(id, domain, load, None);
+    }
+
+    /// Takes over what a tracker offers.
+    pub(crate) fn change(&mut self, id: TrackerId, domain: DomainIndex, before: Option<Offer>, after: Option<Offer>) {
+        match (before, after) {
+            (None, None) => {}
+            (None, Some(after)) => self.enter(id, domain, after.load),
+            (Some(before), None) => self.leave(id, domain, before.load),
+            (Some(before), Some(after)) => self.reload(id, domain, before.load, after.load),
+        }
+    }
+
+    fn reload(&mut self, id: TrackerId, domain: DomainIndex, before: Option<Load>, after: Option<Load>) {
+        let first = self.first_of(domain);
+        if before.is_some_and(|load| remove_from(&mut self.free, domain, &(load, id))) {
             self.free_count -= 1;
         }
-        self.note_best(domain);
+        if after.is_some_and(|load| self.free.entry(domain).or_default().insert((load, id))) {
+            self.free_count += 1;
+        }
+        let now = self.first_of(domain);
+        if first != now {
+            first.map(|first| self.best.remove(&first));
+            self.best.extend(now);
+        }
     }
 
     /// How many trackers have a free slot.
@@ -99,16 +114,6 @@ impl Pool {
 
     fn first_of(&self, domain: DomainIndex) -> Option<(Load, DomainIndex)> {
         self.free.get(&domain)?.first().map(|(load, _)| (*load, domain))
-    }
-    fn forget_best(&mut self, domain: DomainIndex) {
-        if let Some(best) = self.first_of(domain) {
-            self.best.remove(&best);
-        }
-    }
-    fn note_best(&mut self, domain: DomainIndex) {
-        if let Some(best) = self.first_of(domain) {
-            self.best.insert(best);
-        }
     }
 }
 

@@ -5,8 +5,9 @@ use crate::{
     blame::Complaints,
     bounds::ANSWER_BYTES_MAX,
     job::{Job, Tasks},
+    log::Log,
     task::Task,
-    wants::Wants,
+    wants::{Urgency, Wants},
     workforce::Workforce,
 };
 use quorate_protocol::{
@@ -51,7 +52,7 @@ impl Scheduler {
         if let Program::Binary { file, .. } = &specification.program {
             self.namespace.hold(file);
         }
-        let job = Job::new(id, specification.clone(), files, target, &self.workforce);
+        let job = Job::new(id, self.cluster_id, specification.clone(), files, target, &self.workforce);
         self.jobs.insert(id, job);
         Ok(id)
     }
@@ -159,6 +160,7 @@ impl Job {
     /// A job of which nothing runs.
     fn new(
         id: JobId,
+        cluster: Digest,
         specification: Specification,
         files: Vec<(Path, File)>,
         target: String,
@@ -167,12 +169,13 @@ impl Job {
         let splits = splits(&specification, &files);
         let (maps, partitions) = (splits.len() as u32, specification.partitions);
         let tasks = |count: u32, local| Tasks {
-            all: vec![Task::default(); count as usize],
+            all: vec![Task { urgency: Some(Urgency::Untouched), ..Task::default() }; count as usize],
             agreed: 0,
             wants: Wants::all(count, local),
         };
         let mut job = Self {
             id,
+            cluster,
             digest: job_digest(&specification, &files, workforce.now),
             homes: homes(&files, &splits),
             specification,
@@ -182,10 +185,11 @@ impl Job {
             target,
             maps: Tasks::default(),
             reduces: tasks(partitions, BTreeMap::new()),
-            verdicts: Vec::new(),
+            verdicts: Log::default(),
             served: BTreeMap::new(),
             lacking: BTreeSet::new(),
             settled: None,
+            clocks_start: false,
             participants: BTreeSet::new(),
             complaints: Complaints::default(),
             attempts: 0,

@@ -11,35 +11,77 @@
 //! * **T-4** A domain that voted otherwise than was agreed brings no bytes back, and a job of which more than f domains
 //!   contradict one verdict ends: that is beyond its bound. So at most f liars neither go on for ever nor end the job.
 
-use crate::bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut};
+use crate::{
+    bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut},
+    wants::Urgency,
+};
 use quorate_protocol::{
+    canonical,
     digest::Digest,
     ids::{OrderedTime, TrackerId},
+    limits,
     query::Standing,
     sign::Signed,
     vote::{Ballot, Vote},
 };
 use serde::{Deserialize, Serialize};
 
-/// A vote that counts, as it is kept.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct KeptVote {
+/// A verified vote, as it came.
+#[derive(Debug)]
+pub(crate) struct HeardVote<'a> {
+    /// What it says.
+    pub(crate) vote: Vote,
     /// The tracker's statement.
-    pub(crate) signed: Signed<Vote>,
+    pub(crate) signed: &'a Signed<Vote>,
     /// Digest of its ballot.
     pub(crate) ballot: Digest,
+    /// The ballot's encoding.
+    bytes: Vec<u8>,
+    /// The user program's message.
+    message: &'a str,
+}
+
+impl<'a> HeardVote<'a> {
+    /// Reads a verified vote.
+    pub(crate) fn new(vote: Vote, signed: &'a Signed<Vote>, message: &'a str) -> Self {
+        let bytes = canonical::encode(&vote.ballot);
+        Self { ballot: Digest::of(&bytes), bytes, vote, signed, message }
+    }
+}
+
+/// A vote that counts, as it is kept: what else the tracker signed is known from the job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct KeptVote {
+    /// R and s, the two halves of the signature.
+    signature: ([u8; 32], [u8; 32]),
+    /// Digest of its ballot.
+    pub(crate) ballot: Digest,
+    /// The ballot's encoding, with the first of a task's equal votes: it is empty for the others.
+    bytes: Box<[u8]>,
     /// The user program's message, when the ballot is a failure.
-    pub(crate) message: String,
+    pub(crate) message: Box<str>,
 }
 
 impl KeptVote {
-    /// Keeps a verified vote.
-    pub(crate) fn new(signed: &Signed<Vote>, ballot: &Ballot, message: &str) -> Self {
-        let message = match ballot {
-            Ballot::Failed { .. } => cut(message),
+    fn new(heard: &HeardVote<'_>, is_first: bool) -> Self {
+        let message = match heard.vote.ballot {
+            Ballot::Failed { .. } => cut(heard.message),
             Ballot::Map { .. } | Ballot::Reduce { .. } => String::new(),
         };
-        Self { signed: signed.clone(), ballot: ballot.digest(), message }
+        let (mut r, mut s) = ([0; 32], [0; 32]);
+        let signature = heard.signed.signature();
+        r.copy_from_slice(&signature[..32]);
+        s.copy_from_slice(&signature[32..]);
+        let bytes = if is_first { heard.bytes.as_slice().into() } else { Box::default() };
+        Self { signature: (r, s), ballot: heard.ballot, bytes, message: message.into_boxed_str() }
+    }
+
+    /// The statement again, once all that it says is known.
+    pub(crate) fn signed(&self, vote: &Vote) -> Signed<Vote> {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&self.signature.0);
+        signature[32..].copy_from_slice(&self.signature.1);
+        Signed::from_parts(canonical::encode(vote), &signature)
     }
 }
 
@@ -54,7 +96,7 @@ pub(crate) enum AttemptState {
         since: OrderedTime,
     },
     /// It voted.
-    Voted(Box<KeptVote>),
+    Voted(KeptVote),
     /// It will never vote: its tracker went away or gave no answer.
     Lost(String),
     /// Its tracker could not run it.
@@ -75,8 +117,8 @@ pub(crate) struct Attempt {
     pub(crate) units: u64,
     /// It is overdue at this time whatever progress it claims.
     pub(crate) limit: Option<OrderedTime>,
-    /// When it must next be looked at, while it runs.
-    pub(crate) alarm: OrderedTime,
+    /// When it must next be looked at, while it runs; `None` for a reducer whose clock stands still.
+    pub(crate) alarm: Option<OrderedTime>,
     /// Whether it ever was overdue: people are told, whatever came after.
     pub(crate) was_overdue: bool,
     /// Whether it only brings back the bytes of an agreed task.
@@ -160,9 +202,37 @@ pub(crate) struct Task {
     pub(crate) is_lacking: bool,
     /// How often it was found lacking.
     pub(crate) reruns: u16,
+    /// Where it is among those that want attempts.
+    pub(crate) urgency: Option<Urgency>,
 }
 
 impl Task {
+    /// Adds an attempt, one of `usual` in a task that goes smoothly.
+    pub(crate) fn add_attempt(&mut self, attempt: Attempt, usual: u32) {
+        if self.attempts.is_empty() {
+            self.attempts.reserve_exact(usual as usize);
+        }
+        self.attempts.push(attempt);
+    }
+
+    /// Keeps a vote as that of an attempt.
+    pub(crate) fn keep(&mut self, number: u16, heard: &HeardVote<'_>) {
+        let is_first = self.votes().all(|vote| vote.ballot != heard.ballot);
+        if let Some(attempt) = self.attempts.get_mut(usize::from(number)) {
+            attempt.state = AttemptState::Voted(KeptVote::new(heard, is_first));
+        }
+    }
+
+    fn votes(&self) -> impl Iterator<Item = &KeptVote> {
+        self.attempts.iter().filter_map(Attempt::vote)
+    }
+
+    /// A ballot that was voted for.
+    pub(crate) fn ballot(&self, digest: Digest) -> Option<Ballot> {
+        let first = self.votes().find(|vote| vote.ballot == digest && !vote.bytes.is_empty())?;
+        canonical::decode(&first.bytes, limits::VOTE_BYTES_MAX).ok()
+    }
+
     /// Counts the attempts that decide.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();

@@ -115,11 +115,9 @@ pub(crate) struct Tracker {
     running_reduces: BTreeSet<AttemptId>,
 }
 
-/// What a tracker offers, as the pools keep it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a tracker that has slots for a stage offers, as the pools keep it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Offer {
-    pub(crate) target: String,
-    pub(crate) stage: Stage,
     /// Its load when a slot is free.
     pub(crate) load: Option<Load>,
 }
@@ -209,19 +207,14 @@ impl Tracker {
         is_free.then_some(Load { rank, used: u16::try_from(used).unwrap_or(u16::MAX) })
     }
 
-    /// What it offers to the pools.
-    pub(crate) fn offers(&self) -> Vec<Offer> {
-        let Some(registration) = self.registration.as_ref().filter(|_| self.is_fit()) else { return Vec::new() };
-        let stages = [Stage::Map, Stage::Reduce].into_iter().filter(|stage| self.slots(*stage) > 0);
-        let offer = |target: &str, stage| Offer { target: target.to_owned(), stage, load: self.load(stage) };
-        let mut offers = Vec::with_capacity(4);
-        for stage in stages {
-            offers.push(offer("", stage));
-            if !registration.target.is_empty() {
-                offers.push(offer(&registration.target, stage));
-            }
-        }
-        offers
+    /// What it offers to the pools of a stage, when it may be given such work at all.
+    pub(crate) fn offer(&self, stage: Stage) -> Option<Offer> {
+        (self.is_fit() && self.slots(stage) > 0).then(|| Offer { load: self.load(stage) })
+    }
+
+    /// The programs that it runs beside those that run anywhere; empty for none.
+    pub(crate) fn target(&self) -> &str {
+        self.registration.as_ref().map_or("", |registration| &registration.target)
     }
 }
 

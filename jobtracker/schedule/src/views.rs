@@ -83,8 +83,8 @@ impl Scheduler {
     }
 
     fn votes(&self, id: TaskId) -> Result<Vec<Signed<Vote>>, Refusal> {
-        if let Some(task) = self.jobs.get(&id.job).and_then(|job| job.task(id)) {
-            return Ok(task.votes());
+        if let Some(job) = self.jobs.get(&id.job).filter(|job| job.task(id).is_some()) {
+            return Ok(job.votes(id));
         }
         let kept = self.ended.get(&id.job).map(|ended| ended.votes.get(&id).cloned().unwrap_or_default());
         kept.ok_or_else(|| Refusal::NotFound(id.to_string()))

@@ -39,12 +39,13 @@ impl Wants {
         Self { untouched, local, ..Self::default() }
     }
 
-    /// Puts a task where it belongs: `None` when it wants nothing.
-    pub(crate) fn put(&mut self, task: u32, urgency: Option<Urgency>) {
-        for other in [Urgency::Urgent, Urgency::Partial, Urgency::Untouched] {
-            if urgency != Some(other) {
-                self.set_mut(other).tasks.remove(&task);
-            }
+    /// Puts a task where it belongs, from where it was before: `None` when it wants nothing.
+    pub(crate) fn put(&mut self, task: u32, before: Option<Urgency>, urgency: Option<Urgency>) {
+        if before == urgency {
+            return;
+        }
+        if let Some(before) = before {
+            self.set_mut(before).tasks.remove(&task);
         }
         if let Some(urgency) = urgency {
             self.set_mut(urgency).tasks.insert(task);
@@ -115,10 +116,10 @@ mod tests {
         assert_eq!(wants.next(Urgency::Untouched, 3), [0, 1, 2]);
         wants.pass(Urgency::Untouched, 2);
         assert_eq!(wants.next(Urgency::Untouched, 3), [3, 4, 0]);
-        wants.put(3, Some(Urgency::Urgent));
+        wants.put(3, Some(Urgency::Untouched), Some(Urgency::Urgent));
         assert_eq!(wants.next(Urgency::Untouched, 9), [4, 0, 1, 2]);
         assert_eq!((wants.urgency(3), wants.urgency(4)), (Some(Urgency::Urgent), Some(Urgency::Untouched)));
-        wants.put(3, None);
+        wants.put(3, Some(Urgency::Urgent), None);
         assert_eq!(wants.urgency(3), None);
     }
 
@@ -127,8 +128,8 @@ mod tests {
         let local = BTreeMap::from([(TrackerId::new(7), VecDeque::from([0, 1]))]);
         let mut wants = Wants::all(2, local);
         assert_eq!(wants.pop_local(TrackerId::new(7)), Some(0));
-        wants.put(0, Some(Urgency::Partial));
-        wants.put(1, None);
+        wants.put(0, Some(Urgency::Untouched), Some(Urgency::Partial));
+        wants.put(1, Some(Urgency::Untouched), None);
         assert_eq!(wants.pop_local(TrackerId::new(7)), None);
         assert_eq!(wants.urgency(0), Some(Urgency::Partial));
     }

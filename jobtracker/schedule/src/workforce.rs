@@ -4,10 +4,11 @@
 
 use crate::{
     pool::{Found, Pool},
-    tracker::{Alarm, Tracker},
+    tracker::{Alarm, Offer, Tracker},
 };
 use quorate_protocol::{
     cluster::Cluster,
+    command::Registration,
     ids::{AttemptId, Domain, JobId, OrderedTime, Stage, TaskId, TrackerId},
     job::{Directive, Work},
 };
@@ -33,6 +34,38 @@ pub(crate) struct Need<'a> {
     pub(crate) preferred: &'a [TrackerId],
 }
 
+/// The pools of one stage.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Pools {
+    /// All trackers: for programs that run anywhere.
+    all: Pool,
+    /// The trackers of each target.
+    by_target: BTreeMap<String, Pool>,
+}
+
+impl Pools {
+    fn get(&self, target: &str) -> Option<&Pool> {
+        if target.is_empty() { Some(&self.all) } else { self.by_target.get(target) }
+    }
+
+    /// Brings the pools that a tracker is in up to date with what it offers.
+    fn change(&mut self, tracker: &Tracker, before: Option<Offer>, after: Option<Offer>) {
+        let (id, domain, target) = (tracker.id, tracker.domain, tracker.target());
+        self.all.change(id, domain, before, after);
+        if target.is_empty() {
+            return;
+        }
+        if !self.by_target.contains_key(target) {
+            self.by_target.insert(target.to_owned(), Pool::default());
+        }
+        let Some(pool) = self.by_target.get_mut(target) else { return };
+        pool.change(id, domain, before, after);
+        if pool.live_domains() == 0 {
+            self.by_target.remove(target);
+        }
+    }
+}
+
 /// All trackers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Workforce {
@@ -40,8 +73,10 @@ pub(crate) struct Workforce {
     pub(crate) now: OrderedTime,
     domains: Vec<Domain>,
     trackers: BTreeMap<TrackerId, Tracker>,
-    pools: BTreeMap<(Stage, String), Pool>,
-    alarms: BTreeSet<Alarm>,
+    maps: Pools,
+    reduces: Pools,
+    /// By their times, of which many attempts share one.
+    alarms: BTreeMap<OrderedTime, BTreeSet<AttemptId>>,
 }
 
 impl Workforce {
@@ -55,7 +90,14 @@ impl Workforce {
             .iter()
             .map(|member| (member.id, Tracker::new(member.id, index(&member.domain), member.key)))
             .collect();
-        Self { now: OrderedTime::default(), domains, trackers, pools: BTreeMap::new(), alarms: BTreeSet::new() }
+        Self {
+            now: OrderedTime::default(),
+            domains,
+            trackers,
+            maps: Pools::default(),
+            reduces: Pools::default(),
+            alarms: BTreeMap::new(),
+        }
     }
 
     /// All trackers in the order of their numbers.
@@ -85,37 +127,44 @@ impl Workforce {
     /// Changes a tracker and brings the pools up to date with it.
     pub(crate) fn change(&mut self, id: TrackerId, change: impl FnOnce(&mut Tracker)) {
         let Some(tracker) = self.trackers.get_mut(&id) else { return };
-        let before = tracker.offers();
+        let offers = |tracker: &Tracker| [Stage::Map, Stage::Reduce].map(|stage| tracker.offer(stage));
+        let before = offers(tracker);
         change(tracker);
-        let after = tracker.offers();
-        if before == after {
-            return;
-        }
-        let domain = tracker.domain;
-        for offer in before {
-            if let Some(pool) = self.pools.get_mut(&(offer.stage, offer.target)) {
-                pool.leave(id, domain, offer.load);
+        let after = offers(tracker);
+        for ((pools, before), after) in [&mut self.maps, &mut self.reduces].into_iter().zip(before).zip(after) {
+            if before != after {
+                pools.change(tracker, before, after);
             }
         }
-        for offer in after {
-            self.pools.entry((offer.stage, offer.target)).or_default().enter(id, domain, offer.load);
-        }
-        self.pools.retain(|_, pool| pool.live_domains() > 0);
+    }
+
+    /// Takes over a registration. The new process may run other programs than the old one, so it leaves the pools first.
+    pub(crate) fn register(&mut self, id: TrackerId, registration: &Registration) {
+        self.change(id, |tracker| tracker.live = false);
+        self.change(id, |tracker| tracker.register(registration));
     }
 
     /// Gives an attempt to a tracker.
-    pub(crate) fn start(&mut self, id: TrackerId, attempt: AttemptId, work: Work, alarm: OrderedTime) {
-        self.alarms.insert((alarm, attempt));
+    pub(crate) fn start(&mut self, id: TrackerId, attempt: AttemptId, work: Work, alarm: Option<OrderedTime>) {
+        self.move_alarm(attempt, None, alarm);
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).insert(attempt);
             tracker.directives.push(Directive::Start { attempt, work });
         });
     }
     /// Takes an attempt back: its slot is free.
-    pub(crate) fn release(&mut self, id: TrackerId, attempt: AttemptId, alarm: OrderedTime) {
-        self.alarms.remove(&(alarm, attempt));
+    pub(crate) fn release(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
+        self.move_alarm(attempt, alarm, None);
         self.change(id, |tracker| {
             tracker.running_mut(attempt.task.stage).remove(&attempt);
+        });
+    }
+    /// Notes that a tracker voted, which frees the attempt's slot if it still held it: then it may have an alarm.
+    pub(crate) fn voted(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
+        self.move_alarm(attempt, alarm, None);
+        self.change(id, |tracker| {
+            tracker.running_mut(attempt.task.stage).remove(&attempt);
+            tracker.is_tardy = false;
         });
     }
     /// Tells a tracker something.
@@ -133,19 +182,34 @@ impl Workforce {
         of(Stage::Map).chain(of(Stage::Reduce)).collect()
     }
 
-    /// Moves an attempt's alarm.
-    pub(crate) fn move_alarm(&mut self, attempt: AttemptId, from: OrderedTime, to: OrderedTime) {
-        self.alarms.remove(&(from, attempt));
-        self.alarms.insert((to, attempt));
+    /// Moves an attempt's alarm, from when there was one and to when there is to be one.
+    pub(crate) fn move_alarm(&mut self, attempt: AttemptId, from: Option<OrderedTime>, to: Option<OrderedTime>) {
+        if let Some(from) = from {
+            self.forget_alarm(attempt, from);
+        }
+        if let Some(to) = to {
+            self.alarms.entry(to).or_default().insert(attempt);
+        }
+    }
+    fn forget_alarm(&mut self, attempt: AttemptId, at: OrderedTime) {
+        let Some(attempts) = self.alarms.get_mut(&at) else { return };
+        attempts.remove(&attempt);
+        if attempts.is_empty() {
+            self.alarms.remove(&at);
+        }
+    }
+    /// Whether an attempt has its alarm at this time.
+    pub(crate) fn has_alarm(&self, attempt: AttemptId, at: OrderedTime) -> bool {
+        self.alarms.get(&at).is_some_and(|attempts| attempts.contains(&attempt))
     }
     /// The next alarm.
     pub(crate) fn next_alarm(&self) -> Option<Alarm> {
-        self.alarms.first().copied()
+        self.alarms.first_key_value().and_then(|(time, attempts)| Some((*time, *attempts.first()?)))
     }
 
-    /// All attempts that have an alarm: those that run.
+    /// All attempts that have an alarm: those that run, but for reducers that wait for maps.
     pub(crate) fn alarmed(&self) -> Vec<AttemptId> {
-        self.alarms.iter().map(|(_, attempt)| *attempt).collect()
+        self.alarms.values().flatten().copied().collect()
     }
 
     /// Finds a tracker for a task: one that holds its input when such a one is free and above suspicion.
@@ -164,13 +228,15 @@ impl Workforce {
         }
     }
     fn runs(&self, tracker: &Tracker, target: &str) -> bool {
-        target.is_empty() || tracker.registration.as_ref().is_some_and(|registration| registration.target == target)
+        target.is_empty() || tracker.target() == target
     }
 
-    /// The pool of a stage and target, when any live tracker is in it.
+    /// The pool of a stage and target, when there is one.
     pub(crate) fn pool(&self, stage: Stage, target: &str) -> Option<&Pool> {
-        // The map's key owns its text; looking up by reference would need a type of its own.
-        self.pools.get(&(stage, target.to_owned()))
+        match stage {
+            Stage::Map => self.maps.get(target),
+            Stage::Reduce => self.reduces.get(target),
+        }
     }
     /// How many domains have a live tracker for both stages of such a program.
     pub(crate) fn live_domains(&self, target: &str) -> usize {
@@ -179,6 +245,6 @@ impl Workforce {
     }
     /// The targets of live trackers.
     pub(crate) fn live_targets(&self) -> BTreeSet<&str> {
-        self.pools.keys().map(|(_, target)| target.as_str()).filter(|target| !target.is_empty()).collect()
+        self.maps.by_target.keys().chain(self.reduces.by_target.keys()).map(String::as_str).collect()
     }
 }

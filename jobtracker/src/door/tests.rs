@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{TRACKER, Who, cluster, create, envelope, key, sender};
+use quorate_protocol::command::{AttemptReport, Report};
 
 fn door() -> Door {
     Door::new(Arc::new(cluster("127.0.0.1:1")))
@@ -32,6 +33,24 @@ fn members_come_in_and_strangers_and_forgers_do_not() {
         envelope(&other, Who::Client, 1, 1, create("/x"))
     };
     assert_eq!(admit(&elsewhere), Err(Refused::Elsewhere));
+}
+
+#[test]
+fn a_report_with_a_vote_that_its_sender_did_not_sign_stays_outside() {
+    let (door, cluster) = (door(), cluster("127.0.0.1:1"));
+    let admit = |signers: &[Who]| {
+        let voted = |who: &Who| AttemptReport::Voted {
+            vote: Signed::seal_bytes(vec![7; 9], &key(*who)),
+            cost: Default::default(),
+            message: String::new(),
+        };
+        let report = Report { attempts: signers.iter().map(voted).collect(), ..Report::default() };
+        let envelope = envelope(&cluster, Who::Tracker, 1, 1, Command::Report(report));
+        door.admit(&canonical::encode(&envelope)).map(|_| ())
+    };
+    assert_eq!(admit(&[Who::Tracker, Who::Tracker]), Ok(()), "what a vote says is looked at when it is executed");
+    let forged = Err(Refused::Forged(Rejection::Signature(key(Who::Tracker).public())));
+    assert_eq!(admit(&[Who::Tracker, Who::Stranger]), forged);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod machine;
 mod oracle;
 mod panics;
 mod rng;
+mod scale;
 mod scenario;
 mod slow_logs;
 mod world;
@@ -34,6 +35,7 @@ pub use coverage::Coverage;
 pub use fault::{CLIENTS, DiskFate, Fault, LogFate, Side};
 pub use oracle::Violation;
 pub use rng::Rng;
+pub use scale::{Figures, Gauges, Reached, Scale, scale};
 pub use scenario::{Network, Plan, Scenario, Workload};
 pub use world::RunReport;
 

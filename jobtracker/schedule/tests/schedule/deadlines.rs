@@ -221,3 +221,28 @@ fn who_was_late_last_gets_work_last() {
     assert!(!ids(&world.runners(map(next, 0))).contains(&late));
     assert!(world.blamed().is_empty());
 }
+
+#[test]
+fn a_straggler_whose_time_was_over_before_it_was_bounded_is_no_outage() {
+    let mut world = World::new(&["a", "b", "c", "d", "e", "f"], 2);
+    let job = world.submit(specification(1, 1));
+    let (silent, others) = (world.runners(map(job, 0))[0].0, world.runners(map(job, 1)));
+    for round in 1..=15 {
+        world.pass(TIMEOUT / 2);
+        for (id, attempt) in world.runners(map(job, 0)).into_iter().chain(others.clone()) {
+            if id != silent {
+                world.progress(id, attempt, round);
+            }
+        }
+    }
+    let before = world.runners(map(job, 0));
+    let (third, attempt) = *before.iter().max_by_key(|(_, attempt)| attempt.attempt).expect("one more was started");
+    world.decline(third, attempt);
+    let new = world.runners(map(job, 0)).into_iter().find(|runner| !before.contains(runner));
+    let (fresh, attempt) = new.expect("another was started");
+    world.pass(10);
+    world.vote_right(fresh, attempt);
+    world.pass(10);
+    world.pass(TIMEOUT - 20);
+    assert_eq!(world.tracker(others[0].0).overdue, 1, "its clock went on");
+}

@@ -3,7 +3,7 @@
 use crate::world::*;
 use quorate_protocol::{
     ids::Stage,
-    query::{Blame, JobFailure, JobState, Standing},
+    query::{Answer, Blame, JobFailure, JobState, Standing},
     vote::{Ballot, FailureKind},
 };
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ fn an_agreed_failure_fails_the_job_with_its_message() {
     assert_eq!(world.blamed(), BTreeMap::from([(runners[0].0, Blame::Suspected)]));
     assert!(matches!(
         world.scheduler.ask(&quorate_protocol::query::Question::File(path("/out/part-r-00000"))),
-        quorate_protocol::query::Answer::Refused(_)
+        Answer::Refused(_)
     ));
 }
 
@@ -174,7 +174,7 @@ fn votes_that_are_not_awaited_change_nothing() {
     world.vote(stranger, attempt, ballot(task, ""));
     unchanged(&world, "a vote on another's attempt");
     let copied = world.sign(runners[1].0, runners[1].1, ballot(task, ""));
-    world.send_vote(id, copied);
+    assert!(matches!(world.report_vote(id, copied), Answer::Refused(_)));
     unchanged(&world, "another's vote");
     let mut unknown = attempt;
     unknown.attempt = 99;
@@ -185,7 +185,7 @@ fn votes_that_are_not_awaited_change_nothing() {
     unchanged(&world, "votes on attempts that do not exist");
     let signed = world.sign(id, attempt, ballot(task, ""));
     let forged = quorate_protocol::sign::Signed::seal_bytes(signed.bytes().to_vec(), &tracker_key(stranger));
-    world.send_vote(id, forged);
+    assert!(matches!(world.report_vote(id, forged), Answer::Refused(_)));
     unchanged(&world, "a vote signed by another");
     assert!(world.blamed().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use quorate_protocol::{
     cluster::{Cluster, ReplicaMember, TrackerMember},
-    command::{Accusation, AttemptReport, Command, Cost, Registration, Report, Request, Sender},
+    command::{Accusation, AttemptReport, Command, Cost, Refusal, Registration, Report, Request, Sender},
     digest::{ChunkId, Digest},
     evidence::Evidence,
     file::{File, Manifest, Path, Placement},
@@ -155,8 +155,13 @@ impl World {
         )
     }
 
-    /// Orders a command, and checks all invariants after it.
+    /// Orders a command as the door lets it in, and checks all invariants after it.
     pub(crate) fn send(&mut self, sender: Sender, command: Command) -> Answer {
+        if let (Sender::Tracker(id), Command::Report(report)) = (sender, &command)
+            && let Err(forged) = report.verify_votes(&tracker_key(id.number()).public())
+        {
+            return Answer::Refused(Refusal::NotAllowed(forged.to_string()));
+        }
         let signed = self.seal(sender, command.clone());
         let answer = self.scheduler.apply(OrderedTime(self.now), sender, &signed, &command);
         assert_eq!(invariants::broken(&self.scheduler), Vec::<String>::new());
@@ -290,9 +295,12 @@ impl World {
     pub(crate) fn send_vote(&mut self, id: u32, vote: Signed<Vote>) {
         let attempt = vote.peek().expect("made here").attempt;
         self.processes.get_mut(&id).expect("it registered").running.remove(&attempt);
+        assert_eq!(self.report_vote(id, vote), Answer::Done);
+    }
+    pub(crate) fn report_vote(&mut self, id: u32, vote: Signed<Vote>) -> Answer {
         let cost = Cost { elapsed_ms: 1, ..Cost::default() };
         let news = AttemptReport::Voted { vote, cost, message: format!("message of {id}") };
-        assert_eq!(self.report(id, vec![news], Vec::new()), Answer::Done);
+        self.report(id, vec![news], Vec::new())
     }
     pub(crate) fn vote_right(&mut self, id: u32, attempt: AttemptId) -> Signed<Vote> {
         self.vote(id, attempt, ballot(attempt.task, ""))
