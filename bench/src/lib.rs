@@ -4,4 +4,5 @@
 //! machine to machine. Results that were kept are in `results/`.
 
 pub mod figures;
+pub mod kept;
 pub mod text;
