@@ -6,7 +6,10 @@ use crate::{
     decode::Decode,
     digest::Digests,
     emit::Emit,
-    material::{Kind, Material},
+    material::{
+        Kind::{self, Records, Words},
+        Material,
+    },
     merge::Merge,
     remote,
     segment::{self, Read},
@@ -61,8 +64,6 @@ impl Row {
         format!("{}/{}", self.stage, self.kind.name())
     }
 }
-
-use Kind::{Records, Words};
 
 /// All of them, in the order of a job.
 pub(crate) static ROWS: [Row; 25] = [
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_stage_takes_in_all_words() {
-        let (material, works) = works_of(Kind::Words);
+        let (material, works) = works_of(Words);
         let lines = material.bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         for (stage, work) in works {
             let records = if stage == "decode" { lines } else { material.pairs() as u64 };
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn every_stage_takes_in_all_records() {
-        let (material, works) = works_of(Kind::Records);
+        let (material, works) = works_of(Records);
         for (stage, work) in works {
             assert!(work.records.is_none_or(|records| records == material.pairs() as u64), "{stage}: {work:?}");
             assert!(work.bytes >= material.bytes.len() as u64, "{stage}: {} bytes", work.bytes);

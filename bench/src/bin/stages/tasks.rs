@@ -78,6 +78,7 @@ pub(crate) struct MapTasks {
     task: MapTask,
     file: InputFile,
     folder: PathBuf,
+    kind: Kind,
     work: Work,
 }
 
@@ -85,17 +86,20 @@ impl MapTasks {
     pub(crate) fn make(material: &Arc<Material>, folder: &Path) -> Result<Box<dyn Stage>> {
         let work = Work { bytes: material.bytes.len() as u64, records: Some(material.pairs() as u64) };
         let (task, file) = (material.task(), material.store(folder)?);
-        Ok(Box::new(Self { program: program(), task, file, folder: folder.to_owned(), work }))
+        Ok(Box::new(Self { program: program(), task, file, folder: folder.to_owned(), kind: material.kind, work }))
     }
 }
 
 impl Stage for MapTasks {
     fn run(&mut self) -> Result<Work> {
         let product = self.program.map(&self.task, &mut self.file, &self.folder, &Watch::default())?;
-        if product.spans.iter().all(|span| span.records == 0) {
-            return Err(Error::new("the map task gave nothing"));
+        let kept = product.spans.iter().map(|span| span.records).sum();
+        match self.kind {
+            // Combined: how many are left is the text's affair.
+            Kind::Words if kept > 0 => Ok(self.work),
+            Kind::Words => Err(Error::new("the map task gave nothing")),
+            Kind::Records => Ok(Work { records: Some(kept), ..self.work }),
         }
-        Ok(self.work)
     }
 }
 
