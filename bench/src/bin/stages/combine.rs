@@ -1,11 +1,14 @@
-//! Combine: words are counted in the combining table, and the counts written to a data file.
+//! Combine: lines in memory are cut into words by the mapper of word count, and these counted in the combining table; the
+//! counts are written to a data file. Cutting is a part of it, since a table may ask for several words at a time.
 
 use crate::{
     material::Material,
     stage::{Stage, Work},
+    wordcount::Words,
 };
-use quorate::{Error, Result};
-use quorate_engine::{collect::CombineCollector, program::Watch};
+use quorate::{Error, Mapper, Result};
+use quorate_engine::{collect::CombineCollector, emitter::Emitter, program::Watch};
+use quorate_protocol::vote::Counters;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -28,7 +31,10 @@ impl Stage for Combine {
         let material = &*self.material;
         let add = |sum: &mut u64, count: &u64| *sum += *count;
         let mut table = CombineCollector::new(&self.folder, material.partitioner(), material.ample(), add);
-        let records = material.emit_words(0..material.pairs(), &mut table)?;
+        let mut counters = Counters::new();
+        let mut out: Emitter<'_, [u8], u64> = Emitter::new(&mut table, &mut counters);
+        material.blocks().try_for_each(|lines| Words.map(lines, &mut out))?;
+        let records = out.records();
         let counts: u64 = table.finish(&Watch::default())?.spans.iter().map(|span| span.records).sum();
         if counts == 0 || counts >= records {
             return Err(Error::new(format!("{records} words gave {counts} counts")));

@@ -21,6 +21,8 @@ use std::{io, ops::Range, path::Path, path::PathBuf};
 const SEED: u64 = 2026;
 /// Partitions of a map attempt's output.
 pub(crate) const PARTITIONS: u32 = 4;
+/// The longest block of lines, in bytes.
+const BLOCK_BYTES: usize = 1 << 20;
 /// Keys that the cuts between the records' partitions are taken from.
 const SAMPLES: usize = 10_000;
 
@@ -96,8 +98,19 @@ impl Material {
         }
     }
 
-    /// Emits some of the words with the number 1, and counts them.
-    pub(crate) fn emit_words(&self, pairs: Range<usize>, collector: &mut dyn Collect<u64>) -> Result<u64> {
+    /// All of a text in blocks of whole lines.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let most = rest.len().min(BLOCK_BYTES);
+            let end = rest[..most].iter().rposition(|byte| *byte == b'\n').map_or(most, |at| at + 1);
+            let (block, after) = rest.split_at(end);
+            rest = after;
+            (!block.is_empty()).then_some(block)
+        })
+    }
+
+    fn emit_words(&self, pairs: Range<usize>, collector: &mut dyn Collect<u64>) -> Result<u64> {
         let mut counters = Counters::new();
         let mut out: Emitter<'_, [u8], u64> = Emitter::new(collector, &mut counters);
         for word in &self.words[pairs] {
@@ -206,6 +219,15 @@ mod tests {
             words_of(text).into_iter().map(|at| &text[at.start as usize..at.end as usize]).collect();
         assert_eq!(words, [&b"one"[..], b"two", b"three", b"4"]);
         assert!(words_of(b"").is_empty());
+    }
+
+    #[test]
+    fn blocks_are_whole_lines_and_all_of_them() {
+        let material = Material::make(Kind::Words, (5 << 20) / 2).expect("material");
+        let blocks: Vec<&[u8]> = material.blocks().collect();
+        assert_eq!(blocks.len(), 3);
+        assert!(blocks.iter().all(|block| block.len() <= BLOCK_BYTES && block.ends_with(b"\n")));
+        assert!(blocks.concat() == material.bytes);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::{
     remote::{READER, SERVER, Serving, cluster, server_key},
     stage::{Stage, Work},
 };
-use bytes::Bytes;
 use quorate::Result;
 use quorate_engine::{
     collect::Collected,
@@ -113,8 +112,7 @@ impl Stage for Fetch {
             let mut bytes = 0;
             for wanted in wanted {
                 let file = File::create(&*file)?;
-                let mut sink = |at: u64, block: &Bytes| file.write_all_at(block, at);
-                fetch(peers, &serving.cluster, READER, wanted, &mut sink).await?;
+                fetch(peers, &serving.cluster, READER, wanted, &mut |at, block| file.write_all_at(block, at)).await?;
                 bytes += file.metadata()?.len();
             }
             Ok(Work { bytes, records: None })
