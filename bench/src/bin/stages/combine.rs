@@ -7,9 +7,14 @@ use crate::{
     wordcount::Words,
 };
 use quorate::{Error, Mapper, Result};
-use quorate_engine::{collect::CombineCollector, emitter::Emitter, program::Watch};
+use quorate_engine::{
+    collect::CombineCollector,
+    emitter::{Collect, Emitter},
+    program::Watch,
+};
 use quorate_protocol::vote::Counters;
 use std::{
+    hint::black_box,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -32,7 +37,8 @@ impl Stage for Combine {
         let add = |sum: &mut u64, count: &u64| *sum += *count;
         let mut table = CombineCollector::new(&self.folder, material.partitioner(), material.ample(), add);
         let mut counters = Counters::new();
-        let mut out: Emitter<'_, [u8], u64> = Emitter::new(&mut table, &mut counters);
+        let collector: &mut dyn Collect<u64> = &mut table;
+        let mut out: Emitter<'_, [u8], u64> = Emitter::new(black_box(collector), &mut counters);
         material.blocks().try_for_each(|lines| Words.map(lines, &mut out))?;
         let records = out.records();
         let counts: u64 = table.finish(&Watch::default())?.spans.iter().map(|span| span.records).sum();
