@@ -1,7 +1,6 @@
-"""Gets what the programs need, from the registries of cargo and pip, into the scratch folder. What cannot be had is absent,
-with the reason."""
+"""Gets what the programs need, from the registries of cargo and pip, into the scratch folder. What cannot be had is
+absent, with the reason."""
 
-import glob
 import json
 import re
 import shutil
@@ -25,8 +24,14 @@ class Places:
         self.target = target_folder(REPOSITORY)
         self.scratch = Path(scratch) if scratch else self.target / "peers-scratch"
         self.scratch = self.scratch.resolve()
+        if not re.fullmatch(r"[\w/.+-]+", str(self.scratch)):
+            sys.exit(f"--scratch {self.scratch}: not all programs can name such a folder in their commands")
         self.rust = self.scratch / "target"
-        self.python = self.scratch / "venv" / "bin" / "python"
+        # Named after its Python, so that another one makes its own.
+        self.venv = self.scratch / f"venv-{sys.version_info.major}.{sys.version_info.minor}"
+        self.python = self.venv / "bin" / "python"
+        # Spark's jars, which Hadoop's are among.
+        self.jars = self.venv / "lib" / self.venv.name.replace("venv-", "python") / "site-packages/pyspark/jars"
         self.classes = self.scratch / "classes"
         self.log = self.scratch / "log"
         self.work = self.scratch / "work"
@@ -37,13 +42,6 @@ class Places:
         }
         for folder in [self.scratch, self.classes, self.log, self.work]:
             folder.mkdir(parents=True, exist_ok=True)
-
-    def jars(self):
-        """Spark's jars, which Hadoop's are among."""
-        found = glob.glob(str(self.scratch / "venv/lib/python3*/site-packages/pyspark/jars"))
-        if not found:
-            raise Absent("the package pyspark has no jars")
-        return found[0]
 
 
 def target_folder(repository):
@@ -68,10 +66,8 @@ def install(places, needed):
 
 
 def install_quorate(_):
-    build(
-        REPOSITORY,
-        ["-p", "quorate-examples", "-p", "quorate-bench", "--bin", "wordcount", "--bin", "terasort", "--bin", "zipf-text"],
-    )
+    programs = ["--bin", "wordcount", "--bin", "terasort", "--bin", "zipf-text"]
+    build(REPOSITORY, ["-p", "quorate-examples", "-p", "quorate-bench", *programs])
 
 
 def install_floor(places):
@@ -93,7 +89,7 @@ def install_gnu(_):
 def install_package(package):
     def install_one(places):
         if not places.python.exists():
-            run([sys.executable, "-m", "venv", places.scratch / "venv"])
+            run([sys.executable, "-m", "venv", places.venv])
         wanted = f"{package}=={PACKAGES[package]}"
         run([places.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted])
 
@@ -103,10 +99,10 @@ def install_package(package):
 def install_jvm(places):
     for program in ["java", "javac"]:
         if not shutil.which(program):
-            raise Absent(f"there is no {program}: install a JDK of version 17 or above, such as openjdk-17-jdk-headless")
+            raise Absent(f"there is no {program}: install a JDK of version 17 or above (apt: openjdk-17-jdk-headless)")
     install_package("pyspark")(places)
     sources = sorted((HERE / "java").glob("*.java"))
-    run(["javac", "-proc:none", "-cp", f"{places.jars()}/*", "-d", places.classes, *sources])
+    run(["javac", "-proc:none", "-cp", f"{places.jars}/*", "-d", places.classes, *sources])
     shutil.copy(HERE / "java" / "log4j2.properties", places.classes)
 
 
@@ -154,17 +150,17 @@ def first_line(command):
 def versions(places, needed):
     """Versions of what was used."""
     lock = (HERE / "Cargo.lock").read_text()
+    revision, rustc = first_line(["git", "describe", "--always", "--dirty"]), first_line(["rustc", "--version"])
     found = {
-        "quorate": f"Quorate {first_line(['git', 'describe', '--always', '--dirty'])}, {first_line(['rustc', '--version'])}",
+        "quorate": f"Quorate {revision}, {rustc}",
         "gnu": first_line(["sort", "--version"]),
-        "floor": "hand-written Rust: "
-        + ", ".join(f"{name} {locked(lock, name)}" for name in ["rayon", "hashbrown", "memmap2"]),
+        "floor": f"hand-written Rust with rayon {locked(lock, 'rayon')}",
         "renoir": f"Renoir {locked(lock, 'renoir')}",
         "duckdb": f"DuckDB {PACKAGES['duckdb']}",
         "polars": f"polars {PACKAGES['polars']}",
     }
     if "jvm" in needed:
-        hadoop = re.search(r"hadoop-client-api-([0-9.]+)\.jar", " ".join(glob.glob(f"{places.jars()}/*.jar")))
+        hadoop = re.search(r"hadoop-client-api-([0-9.]+)\.jar", " ".join(path.name for path in places.jars.glob("*")))
         hadoop = hadoop[1] if hadoop else "unknown"
         found["jvm"] = f"Spark {PACKAGES['pyspark']}, Hadoop {hadoop}, {first_line(['java', '-version'])}"
     return [found[what] for what in found if what in needed]

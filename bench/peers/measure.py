@@ -21,7 +21,7 @@ class Cost:
 
     wall_s: float
     cpu_s: float
-    peak_mib: float  # of the largest process, with the pages of files that it mapped
+    peak_mib: float  # of the largest process, with the pages of files that it mapped; at least this one's own
     others: float  # share of all cores that was used by anybody else meanwhile
     status: int  # exit status, negative for a signal
 
@@ -48,7 +48,7 @@ def measure(command, environment, output, errors):
         limit.cancel()
     all_s = time.monotonic() - begun
     others = busy_s() - busy - cost.cpu_s - (own_s() - own)
-    cost.others = max(0.0, others) / (all_s * os.cpu_count())
+    cost.others = round(max(0.0, others) / (all_s * os.cpu_count()), 4)
     return cost
 
 
@@ -61,10 +61,10 @@ def reap(process, begun):
         except ChildProcessError:
             return cost
         if pid == process.pid:
-            cost.wall_s = time.monotonic() - begun
+            cost.wall_s = round(time.monotonic() - begun, 4)
             cost.status = process.returncode = os.waitstatus_to_exitcode(status)
-        cost.cpu_s += usage.ru_utime + usage.ru_stime
-        cost.peak_mib = max(cost.peak_mib, usage.ru_maxrss / 1024)
+        cost.cpu_s = round(cost.cpu_s + usage.ru_utime + usage.ru_stime, 4)
+        cost.peak_mib = max(cost.peak_mib, round(usage.ru_maxrss / 1024, 1))
 
 
 def kill(leader):

@@ -8,12 +8,6 @@ from measure import CORES
 
 # Where a JVM's heap ends, whatever the machine has.
 HEAP_GIB_MAX = 8
-# What Spark opens of the JDK when its own launcher starts it.
-OPENED = [
-    "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util",
-    "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs",
-    "sun.security.action", "sun.util.calendar",
-]  # fmt: skip
 
 
 @dataclass
@@ -35,12 +29,11 @@ def all_peers(places):
         *[quorate(places, job, f) for job in places.inputs for f in (0, 1, 2)],
         *by_hand(places),
         *gnu(places),
-        Peer("word count", "Renoir", "renoir",
-             [places.rust / "release/renoir-wordcount", *ends(places, "word count"), str(CORES)]),
+        renoir(places),
         *[package(places, job, name) for name in ("duckdb", "polars") for job in places.inputs],
         *spark(places),
         *hadoop(places),
-    ]  # fmt: skip
+    ]
 
 
 def ends(places, job):
@@ -77,12 +70,17 @@ def gnu(places):
     )
 
     def peer(job, name, script):
-        return Peer(job, name, "gnu", ["sh", "-c", f'mkdir "$2"; {script}', "sh", *ends(places, job)])
+        return Peer(job, name, "gnu", ["sh", "-c", f'mkdir "$2" && {script}', "sh", *ends(places, job)])
 
     return [
         peer("word count", "GNU tr, sort, uniq", count),
         peer("terasort", "GNU sort", f'{sort} "$1" -o "$2/part-00000"'),
     ]
+
+
+def renoir(places):
+    command = [places.rust / "release/renoir-wordcount", *ends(places, "word count"), str(CORES)]
+    return Peer("word count", "Renoir", "renoir", command)
 
 
 def package(places, job, name):
@@ -94,13 +92,8 @@ def package(places, job, name):
 def java(places, options, main, arguments):
     memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
     heap = max(1, min(HEAP_GIB_MAX, memory_gib // 2))
-    opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED]
-    try:
-        path = f"{places.classes}:{places.jars()}/*"
-    except Exception:
-        # Nothing of it is run then: the installer has said why.
-        path = str(places.classes)
-    return ["java", f"-Xmx{heap}g", "-XX:+UseParallelGC", *opened, *options, "-cp", path, main, *arguments]
+    path = f"{places.classes}:{places.jars}/*"
+    return ["java", f"-Xmx{heap}g", f"@{HERE}/java/jvm.options", *options, "-cp", path, main, *arguments]
 
 
 def spark(places):

@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
 """Word count and terasort on Quorate, and on what a user would take instead, on this machine.
 
-It installs the programs from cargo's and pip's registries into a scratch folder, makes the inputs, runs every program as a
-process of its own, checks each output, and prints one table. What is absent is skipped, with the reason."""
+It installs the programs from the registries of cargo and pip into a scratch folder, makes the inputs, runs every program
+as a process of its own, checks each output, and prints one table. What is absent is skipped, with the reason."""
 
 import argparse
 import os
 import re
+import shlex
 import shutil
+import signal
 import sys
-from pathlib import Path
 
 sys.dont_write_bytecode = True  # no folder of bytecode in the repository
 
 import table
-from install import Places, install, versions
+from install import Absent, Places, install, versions
 from measure import become_reaper, busy_now, measure
 from peers import all_peers
 from verify import Wrong, check, expected, make_input
@@ -26,46 +27,56 @@ SPACE = 12
 UNITS = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 HELP = """\
 examples:
-  bench/peers/run.py                                  everything with 1 GiB: half an hour on two cores
+  bench/peers/run.py                                  everything with 1 GiB: 15 minutes on two cores
   bench/peers/run.py --size 100MiB --runs 1           a first look, in a few minutes
   bench/peers/run.py --only 'GNU sort|hand|Quorate'   some programs
   bench/peers/run.py --only '^terasort'               one job
   bench/peers/run.py --keep                           the table goes to bench/results, too
 
-Let the machine be quiet: a program during which others used more than 4 % of the cores is marked. Quote ratios from one run,
-as absolute times drift. Runs go through the programs downward and upward in turn; the input is in the page cache. Needs cargo,
-and python3 with venv; Spark and Hadoop need a JDK. Disk: 1 GB for programs, and while f = 2 runs 12 times the size."""
+Let the machine be quiet: a program during which others used more than 4 % of the cores is marked. Quote ratios from one
+run, as absolute times drift. Runs go through the programs downward and upward in turn; the input is in the page cache.
+
+Needs cargo, and python3 with venv; Spark and Hadoop need a JDK. The first time, programs are fetched and built for some
+minutes more. Disk: 1 GB for programs, and while f = 2 runs 12 times the size."""
 
 
 def main():
     options = parse()
     size = parse_size(options.size)
-    places = Places(options.scratch, options.size)
-    become_reaper()
-    peers = [peer for peer in all_peers(places) if re.search(options.only, peer.label())]
-    if not peers:
-        sys.exit(f"--only {options.only!r} fits none of:\n" + "\n".join(peer.label() for peer in all_peers(places)))
+    places = Places(options.scratch, size)
+    peers = chosen(places, options.only)
     check_space(places, size)
+    become_reaper()
+    # So that the program that runs is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     absent = install(places, ["quorate", *dict.fromkeys(peer.needs for peer in peers if peer.needs != "quorate")])
     if "quorate" in absent:
         sys.exit(f"Quorate cannot be built: {absent['quorate']}")
     skipped = [(peer.label(), absent[peer.needs]) for peer in peers if peer.needs in absent]
-    # The commands are made anew: some name what is there only now.
-    labels = {peer.label() for peer in peers if peer.needs not in absent}
-    peers = [peer for peer in all_peers(places) if peer.label() in labels]
-    must_be = {}
-    for job in dict.fromkeys(peer.job for peer in peers):
-        print(f"making the input of {job}", file=sys.stderr)
-        make_input(places, job, size)
-        must_be[job] = expected(places, job)
+    peers = [peer for peer in peers if peer.needs not in absent]
+    try:
+        must_be = make_inputs(places, size, peers)
+    except (Absent, Wrong) as reason:
+        sys.exit(f"there is no input: {reason}")
     rows, failed = run_all(places, peers, options.runs, must_be)
     told = "\n".join([table.markdown(rows), table.LEGEND, table.notes(rows, skipped, failed)]).rstrip()
     print(told)
     if options.keep:
-        command = " ".join(["bench/peers/run.py", f"--size {options.size}", f"--runs {options.runs}", "--keep"])
-        used = {"quorate"} | {row.peer.needs for row in rows}
-        table.keep(places, options.size, command, versions(places, used), rows, told)
+        used = versions(places, {"quorate"} | {row.peer.needs for row in rows})
+        table.keep(places, options.size, shlex.join(["bench/peers/run.py", *sys.argv[1:]]), used, rows, told)
     sys.exit(1 if failed else 0)
+
+
+def chosen(places, only):
+    """The programs that the user wants."""
+    peers = all_peers(places)
+    try:
+        found = [peer for peer in peers if re.search(only, peer.label())]
+    except re.error as error:
+        sys.exit(f"--only {only!r} is no regular expression: {error}")
+    if not found:
+        sys.exit(f"--only {only!r} fits none of:\n" + "\n".join(peer.label() for peer in peers))
+    return found
 
 
 def parse():
@@ -73,10 +84,11 @@ def parse():
         description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", default="1GiB", metavar="SIZE", help="input of each job, such as 100MiB [1GiB]")
-    parser.add_argument("--runs", default=3, type=int, metavar="N",
-                        help=f"runs of each program; of one that takes above {SLOW_S} s only one [3]")  # fmt: skip
+    runs = f"runs of each program; of one that takes above {SLOW_S} s only one [3]"
+    parser.add_argument("--runs", default=3, type=int, metavar="N", help=runs)
     parser.add_argument("--only", default="", metavar="REGEX", help="programs, by `job: program` as in the table")
-    parser.add_argument("--scratch", metavar="DIR", help="programs and inputs, kept for the next time [cargo's target folder]")
+    scratch = "programs and inputs, kept for the next time [peers-scratch in cargo's target folder]"
+    parser.add_argument("--scratch", metavar="DIR", help=scratch)
     parser.add_argument("--keep", action="store_true", help="writes bench/results/DATE-peers.md and .json")
     options = parser.parse_args()
     if options.runs < 1:
@@ -96,6 +108,16 @@ def check_space(places, size):
     free = shutil.disk_usage(places.scratch).free
     if free < SPACE * size:
         sys.exit(f"{places.scratch} has {free >> 20} MiB free, and {SPACE * size >> 20} MiB may be needed")
+
+
+def make_inputs(places, size, peers):
+    """Makes the inputs, and finds out what the outputs must be."""
+    must_be = {}
+    for job in dict.fromkeys(peer.job for peer in peers):
+        print(f"making the input of {job}", file=sys.stderr)
+        make_input(places, job, size)
+        must_be[job] = expected(places, job)
+    return must_be
 
 
 def run_all(places, peers, runs, must_be):

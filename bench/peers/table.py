@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import statistics
-from pathlib import Path
+import sys
 
 from install import HERE, REPOSITORY, first_line
 
@@ -14,10 +14,13 @@ QUIET = 0.04
 HEADS = ["job", "program", "job s", "process s", "(range)", "CPU s", "peak MiB", "× f = 0", "× f = 1"]
 LEGEND = """\
 * process s: the whole process, from its start to its end, with reading and writing files; the median, and the range.
-* job s: Quorate's job alone, from submission to end by the job tracker's clock, with input and output in the chunk store. The
-  rest of the process starts a cluster, stores the input in f + 1 copies, and writes the output as files.
-* × f = 0, × f = 1: process s over Quorate's with that f: its job s, and after the stroke its process s. Above 1 Quorate is faster.
-* CPU s: of the whole process and all that it started. Peak MiB: of the largest process, with the pages of files that it mapped."""
+* job s: Quorate's job alone, from submission to end by the job tracker's clock, with input and output in the chunk
+  store. The rest of the process starts a cluster of five trackers, stores the input in f + 1 copies, and writes the
+  output as files.
+* × f = 0, × f = 1: a program's process s over Quorate's job s with that f, and after the stroke over its process s:
+  above 1 Quorate is faster. In Quorate's own rows job s is compared with job s.
+* CPU s: of the whole process and all that it started. Peak MiB: of the largest process, with the pages of files that it
+  mapped."""
 
 
 class Row:
@@ -89,7 +92,7 @@ def notes(rows, absent, failed):
     busy = [row for row in rows if row.busy()]
     if busy:
         most = max(row.median("others") for row in busy)
-        lines.append(f"* \\*: others used the machine meanwhile, up to {most:.0%} of its cores: quote nothing of these rows.")
+        lines.append(f"* \\*: others used the machine meanwhile, up to {most:.0%} of it: quote nothing of these rows.")
     lines += [f"* Skipped: {label}: {reason}." for label, reason in absent]
     lines += [f"* **Failed**: {label}: {reason}." for label, reason in failed]
     return "\n".join(lines)
@@ -104,44 +107,36 @@ def machine():
     return f"{first_line(['uname', '-sm'])}, {models[0] if models else 'unknown'}, {cores} cores, {memory_gib:.0f} GiB"
 
 
-def shown(command, places):
-    """A command, with names for this machine's folders."""
-    text = shlex.join(str(part) for part in command)
+def keep(places, size, command, versions, rows, told):
+    """Writes the table and all measurements to the results that are kept in the repository."""
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    folder = REPOSITORY / "bench" / "results"
+    folder.mkdir(exist_ok=True)
+    listed = "\n".join(f"* {line}" for line in [f"Machine: {machine()}", f"Command: `{command}`", *versions])
+    measured = [
+        {
+            "job": row.peer.job,
+            "program": row.peer.name,
+            "command": without_folders(shlex.join(map(str, row.peer.command)), places),
+            "job_s": row.jobs_s,
+            "runs": [vars(cost) for cost in row.costs],
+        }
+        for row in rows
+    ]
+    commands = "".join(f"{one['job']}: {one['program']}\n    {one['command']}\n" for one in measured)
+    text = (
+        f"# Beside what a user would take instead, {today}\n\nInput of {size} for each job.\n\n{told}\n\n"
+        f"## Machine, versions, commands\n\n{listed}\n\n```text\n{commands}```\n"
+    )
+    (folder / f"{today}-peers.md").write_text(without_folders(text, places))
+    everything = {"date": today, "size": size, "machine": machine(), "versions": versions, "measured": measured}
+    (folder / f"{today}-peers.json").write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
+    print(f"kept in bench/results/{today}-peers.md and .json", file=sys.stderr)
+
+
+def without_folders(text, places):
+    """Names instead of this machine's folders."""
     names = {places.scratch: "$SCRATCH", places.target: "$TARGET", HERE: "bench/peers", REPOSITORY: "."}
     for folder, name in names.items():
         text = text.replace(str(folder), name)
     return text
-
-
-def keep(places, size, command, versions, rows, told):
-    """Writes the table and all measurements to the results that are kept in the repository."""
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    folder = Path(REPOSITORY) / "bench" / "results"
-    folder.mkdir(exist_ok=True)
-    versions_text = "\n".join(f"* {version}" for version in versions)
-    text = (
-        f"# Beside what a user would take instead, {today}\n\nInput of {size} for each job, medians.\n\n{told}\n\n"
-        f"## Machine, versions, commands\n\n* Machine: {machine()}\n* Command: `{command}`\n{versions_text}\n\n```text\n"
-        + "".join(f"{row.peer.label()}\n    {shown(row.peer.command, places)}\n" for row in rows)
-        + "```\n"
-    )
-    (folder / f"{today}-peers.md").write_text(text)
-    everything = {
-        "date": today,
-        "size": size,
-        "machine": machine(),
-        "command": command,
-        "versions": versions,
-        "rows": [
-            {
-                "job": row.peer.job,
-                "program": row.peer.name,
-                "command": shown(row.peer.command, places),
-                "runs": [vars(cost) for cost in row.costs],
-                "job_s": row.jobs_s,
-            }
-            for row in rows
-        ],
-    }
-    (folder / f"{today}-peers.json").write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
-    print(f"kept in bench/results/{today}-peers.md and .json")
