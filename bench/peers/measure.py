@@ -31,11 +31,18 @@ def become_reaper():
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def measure(command, environment, output, errors):
-    """Runs a command until it and all that it started have ended. The wall time ends with the command itself."""
+def measure(command, folder, output, errors):
+    """Runs a command until it and all that it started have ended. The wall time ends with the command itself. What it keeps
+    for itself meanwhile goes to a folder."""
     busy, own, begun = busy_s(), own_s(), time.monotonic()
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=errors,
+        cwd=folder,
+        env=os.environ | {"TMPDIR": str(folder)},
+        start_new_session=True,
     )
     limit = threading.Timer(LIMIT_S, kill, [process.pid])
     limit.start()

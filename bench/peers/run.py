@@ -148,9 +148,8 @@ def run_once(places, row, must_be):
     os.sync()
     name = re.sub(r"\W+", "-", row.peer.label())
     said, errors = places.log / f"{name}.out", places.log / f"{name}.err"
-    environment = os.environ | {"TMPDIR": str(places.work)}
     with open(said, "wb") as out, open(errors, "wb") as err:
-        cost = measure([str(part) for part in row.peer.command], environment, out, err)
+        cost = measure([str(part) for part in row.peer.command], places.work, out, err)
     if cost.status != 0:
         last = errors.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise Wrong(f"exit status {cost.status}: {last[0]} (all in {errors})")
