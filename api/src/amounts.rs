@@ -67,11 +67,12 @@ pub fn show_bytes(bytes: u64) -> String {
     format!("{amount:.1} {unit}")
 }
 
-/// A duration for people: `850 ms`, `12.3 s`, `4 min 5 s`.
+/// A duration for people: `850 ms`, `2.34 s`, `12.3 s`, `4 min 5 s`.
 pub fn show_duration(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        1_000..10_000 => format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10),
+        10_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
     }
 }
@@ -110,6 +111,7 @@ mod tests {
     fn amounts_are_shown() {
         assert_eq!(show_bytes(1023), "1023 B");
         assert_eq!(show_bytes(8_000_000), "7.6 MiB");
+        assert_eq!(show_duration(2_045), "2.04 s");
         assert_eq!(show_duration(12_345), "12.3 s");
         assert_eq!(show_duration(245_000), "4 min 5 s");
         assert_eq!(count(1, "attempt"), "1 attempt");
