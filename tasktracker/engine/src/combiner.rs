@@ -1,4 +1,8 @@
-//! The collector with a combiner: a [`Table`] of typed accumulators, emptied into sorted runs.
+//! The collector with a combiner: a [`Table`] of typed accumulators, which becomes one sorted run when memory is full, and at
+//! the end.
+//!
+//! A text's words are looked up in batches. What waits in a batch is words of one call with one and the same value, so it
+//! makes no difference that a long word passes them.
 
 use crate::{
     collect::{Collected, budget, check_record, data_file},
@@ -14,12 +18,13 @@ use crate::{
 };
 use std::{io, mem, path::Path};
 
-/// Records that are looked up together.
+/// Entries of the table that are asked for together.
 const BATCH: usize = 64;
 
 /// An entry of the table on its way into a run.
 #[derive(Clone, Copy)]
 struct Leaving {
+    /// As [`Name::order`](crate::name::Name::order).
     order: (u64, u64),
     partition: u32,
     entry: u32,
@@ -96,6 +101,7 @@ impl<V: OwnedValue, C: FnMut(&mut V, &V)> CombineCollector<V, C> {
     #[inline]
     fn add_batch(&mut self, value: &V) -> Result<(), TaskError> {
         let mut batch = mem::take(&mut self.batch);
+        self.table.locate(&mut batch);
         self.table.fetch(batch.iter().map(Wanted::entry));
         for wanted in &batch {
             match self.table.find_fetched(wanted) {
@@ -311,17 +317,40 @@ impl<V: OwnedValue, C: FnMut(&mut V, &V)> Collect<V> for CombineCollector<V, C> 
         let mut records = 0;
         while let Some((start, end)) = words.next_span() {
             records += 1;
-            match Wanted::within(words.text(), start, end) {
+            let wanted = Wanted::within(words.text(), start, end);
+            let word = words.text().get(start..end).unwrap_or_default();
+            match wanted.or_else(|| Wanted::short(word)) {
                 Some(wanted) => {
-                    self.batch.push(self.table.locate(wanted));
+                    self.batch.push(wanted);
                     if self.batch.len() == BATCH {
                         self.add_batch(value)?;
                     }
                 }
-                None => self.collect(words.text().get(start..end).unwrap_or_default(), value)?,
+                None => self.add_long(word, value)?,
             }
         }
         self.add_batch(value)?;
         Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_protocol::job::Partitioning;
+
+    #[test]
+    fn a_table_that_may_not_grow_is_emptied() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let add = |sum: &mut u64, value: &u64| *sum += *value;
+        let partitioner = Partitioner::new(&Partitioning::Hash, 2);
+        let mut collector = CombineCollector::new(directory.path(), partitioner, 64 << 20, add);
+        collector.table = Table::of_at_most(100);
+        for n in 0..250u32 {
+            collector.collect(&(n % 125).to_be_bytes(), &1).expect("collected");
+        }
+        let collected = collector.finish(&Watch::default()).expect("finished");
+        assert_eq!(collected.spills, 2);
+        assert_eq!(collected.spans.iter().map(|span| span.records).sum::<u64>(), 125);
     }
 }

@@ -16,7 +16,8 @@ pub trait Collect<V: ?Sized> {
     /// [`TaskError::Program`] when the record is too long, [`TaskError::Machine`] when it cannot be stored.
     fn collect(&mut self, key: &[u8], value: &V) -> Result<(), TaskError>;
 
-    /// Takes a record for each of some words, all with the same value, and tells how many there were.
+    /// Takes a record for each of some words, all with the same value, and tells how many there were. Only records with the
+    /// same key need be taken in order.
     ///
     /// # Errors
     /// As [`Collect::collect`].
@@ -83,7 +84,14 @@ impl<'a, K: Key + ?Sized, V: Value + ?Sized> Emitter<'a, K, V> {
 
 impl<V: Value + ?Sized> Emitter<'_, [u8], V> {
     /// Emits a record for each [word](words) of a text, all with the same value: the same as a loop over the words, and
-    /// faster.
+    /// faster. The longer the text, the faster it is.
+    ///
+    /// ```
+    /// use quorate_engine::{emitter::Emitter, program::TaskError};
+    /// fn words(line: &[u8], out: &mut Emitter<'_, [u8], u64>) -> Result<(), TaskError> {
+    ///     out.emit_words(line, &1)
+    /// }
+    /// ```
     ///
     /// # Errors
     /// As [`Emitter::emit`].

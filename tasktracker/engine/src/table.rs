@@ -5,12 +5,12 @@
 //! at most half full; a place in it holds eight bits of the hash too, so that few wrong keys are looked at. It goes by the
 //! upper bits of the hash.
 //!
-//! What memory is slow to give is asked for early: keys come in batches ([`Table::fetch`]), whose places are all read before
-//! the first of them is waited for.
+//! What memory is slow to give is asked for early, where many keys are there at once: first the places of all of them are
+//! read ([`Table::locate`]), then the entries that these name ([`Table::fetch`]), and only then is a key compared.
 //!
-//! The hash is fixed and public. Somebody who chooses the keys can make them collide, and then each costs time in
-//! proportion to the number of keys: so users can slow down the attempts of their own job, which nobody but they wait for,
-//! and a tracker ends those that make no progress.
+//! The hash is fixed and public. Whoever chooses a job's program or its input can make keys collide, and then each costs
+//! time in proportion to the number of keys. The answer stays right; that job is slow, on every machine alike, and others
+//! lose the slots that it takes until its owner kills it. An endless loop in a mapper does the same.
 
 use crate::name::Name;
 use std::hint::black_box;
@@ -83,11 +83,18 @@ pub(crate) struct Table<V> {
     arena: Vec<u8>,
     /// What is left of a hash after a shift by this is a place's number.
     shift: u32,
+    keys_max: usize,
 }
 
 impl<V> Table<V> {
     pub(crate) fn new() -> Self {
-        Self { index: Vec::new(), entries: Vec::new(), arena: Vec::new(), shift: 0 }
+        Self { index: Vec::new(), entries: Vec::new(), arena: Vec::new(), shift: 0, keys_max: KEYS_MAX }
+    }
+
+    /// A table that is full sooner.
+    #[cfg(test)]
+    pub(crate) fn of_at_most(keys_max: usize) -> Self {
+        Self { keys_max, ..Self::new() }
     }
 
     /// The keys with their accumulators, in the order in which they came.
@@ -107,12 +114,12 @@ impl<V> Table<V> {
 
     /// How many keys there may be before it must grow.
     pub(crate) fn capacity(&self) -> usize {
-        (self.index.len() / 2).min(KEYS_MAX)
+        (self.index.len() / 2).min(self.keys_max)
     }
 
     /// How many keys there may be after growing; `None` when it cannot grow.
     pub(crate) fn capacity_next(&self) -> Option<usize> {
-        let next = (self.places_next() / 2).min(KEYS_MAX);
+        let next = (self.places_next() / 2).min(self.keys_max);
         (next > self.capacity()).then_some(next)
     }
 
@@ -159,11 +166,12 @@ impl<V> Table<V> {
         }
     }
 
-    /// Reads the place of a short key in the index.
+    /// Reads the places of some keys in the index, so that memory gives all of them at the same time.
     #[inline(always)]
-    pub(crate) fn locate(&self, wanted: Wanted) -> Wanted {
-        let place = self.index.get((wanted.hash >> self.shift) as usize);
-        Wanted { place: place.copied().unwrap_or(0), ..wanted }
+    pub(crate) fn locate(&self, batch: &mut [Wanted]) {
+        for wanted in batch {
+            wanted.place = self.index.get((wanted.hash >> self.shift) as usize).copied().unwrap_or(0);
+        }
     }
 
     /// Reads some entries, so that memory gives all of them at the same time.
@@ -231,5 +239,76 @@ impl<V> Table<V> {
         self.entries.clear();
         self.arena.clear();
         self.index.fill(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds one to a key's number.
+    fn count(table: &mut Table<u32>, key: &[u8]) {
+        let (short, long) = (Wanted::short(key), Wanted::long(key));
+        let found = match &short {
+            Some(wanted) => table.find_short(wanted),
+            None => table.find_long(&long, key),
+        };
+        if let Some(number) = found {
+            *number += 1;
+            return;
+        }
+        if table.is_full() {
+            table.grow();
+        }
+        match &short {
+            Some(wanted) => table.insert_short(wanted, 1),
+            None => table.insert_long(&long, key, 1),
+        }
+    }
+
+    #[test]
+    fn keys_are_found_while_the_table_grows_and_keep_their_order() {
+        let mut table = Table::new();
+        let keys: Vec<String> = (0..10_000u32).map(|n| format!("{}{n}", "x".repeat(n as usize % 20))).collect();
+        for round in 1..4 {
+            keys.iter().for_each(|key| count(&mut table, key.as_bytes()));
+            let entries = table.entries().iter().zip(&keys);
+            for (Entry { name, value }, key) in entries {
+                assert_eq!((name.key(table.arena(), &mut [0; 16]), *value), (key.as_bytes(), round));
+            }
+            assert_eq!(table.entries().len(), keys.len());
+        }
+        let mut batch: Vec<Wanted> = keys.iter().filter_map(|key| Wanted::short(key.as_bytes())).collect();
+        table.locate(&mut batch);
+        let found = batch.iter().filter(|wanted| table.find_fetched(wanted).is_some()).count();
+        assert!(found * 2 > batch.len(), "most keys are where they are looked for first: {found} of {}", batch.len());
+        table.clear();
+        count(&mut table, keys[0].as_bytes());
+        assert_eq!(table.entries().len(), 1);
+    }
+
+    #[test]
+    fn a_table_takes_as_many_keys_as_it_may_and_no_more() {
+        let mut table = Table::of_at_most(100);
+        (0..100u32).for_each(|n| count(&mut table, &n.to_be_bytes()));
+        assert!(table.is_full());
+        assert_eq!(table.capacity_next(), None);
+        assert_eq!(table.entries()[99].value, 1);
+    }
+
+    #[test]
+    fn keys_that_collide_are_told_apart() {
+        let mut table = Table::new();
+        table.grow();
+        let mut wanted: Vec<Wanted> = (0..64u64).filter_map(|n| Wanted::short(&n.to_be_bytes())).collect();
+        // The last place: those behind it are at the beginning.
+        wanted.iter_mut().for_each(|wanted| wanted.hash = u64::MAX);
+        for (n, wanted) in (0..).zip(&wanted) {
+            assert!(table.find_short(wanted).is_none());
+            table.insert_short(wanted, n);
+        }
+        for (n, wanted) in (0..).zip(&wanted) {
+            assert_eq!(table.find_short(wanted), Some(&mut n.clone()));
+        }
     }
 }
