@@ -185,7 +185,8 @@ mod tests {
             let mut arena = b"before".to_vec();
             let (x, y) = (name(&a, &mut arena), name(&b, &mut arena));
             for (name, key) in [(x, &a), (y, &b)] {
-                prop_assert_eq!(name.key(&arena, &mut [0; 16]), key);
+                let mut room = [0; 16];
+                prop_assert_eq!(name.key(&arena, &mut room), key);
                 prop_assert_eq!(Name::short(key).is_some(), key.len() <= SHORT_MAX);
             }
             prop_assert_eq!(order(x, y, &arena), a.cmp(&b));
