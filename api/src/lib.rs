@@ -102,7 +102,7 @@ pub mod testing;
 pub use app::{App, Arguments, MAIN_JOB, NoArgs};
 pub use driver::Driver;
 pub use error::{Error, Result};
-pub use input::{FixedRecords, Input, Lines, ParquetBatches, WholeFiles};
+pub use input::{FixedRecords, Input, LineBlocks, Lines, ParquetBatches, WholeFiles};
 pub use job::{AnyJob, IntoJob, Job};
 pub use local::LocalCluster;
 pub use mapper::{MapContext, Mapper};
@@ -121,6 +121,14 @@ pub use results::Results;
 pub use run::main;
 pub use submit::{succeeded, wait_with_progress};
 
+/// Text: how it is taken apart, and how keys and values are written.
+pub mod text {
+    pub use quorate_engine::{
+        text::Text,
+        words::{Words, words},
+    };
+}
+
 /// The crates that users meet in Quorate's interfaces, so that they need no other dependency.
 pub use {arrow, clap, serde};
 
@@ -130,8 +138,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What a job program imports.
 pub mod prelude {
     pub use crate::{
-        App, Arguments, Columns, Driver, Emitter, Error, FixedRecords, Job, Lines, LocalCluster, MapContext, Mapper,
-        NoArgs, Parquet, ParquetBatches, RawBytes, ReduceContext, Reducer, Result, Results, TextLines, Values,
-        WholeFiles, Writer, clap, serde,
+        App, Arguments, Columns, Driver, Emitter, Error, FixedRecords, Job, LineBlocks, Lines, LocalCluster,
+        MapContext, Mapper, NoArgs, Parquet, ParquetBatches, RawBytes, ReduceContext, Reducer, Result, Results,
+        TextLines, Values, WholeFiles, Writer, clap, serde,
     };
 }

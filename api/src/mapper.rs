@@ -26,8 +26,9 @@ use quorate_engine::{emitter::Emitter, key::Key, program::MapTask, value::Value}
 /// }
 /// ```
 pub trait Mapper {
-    /// What the input files hold: [`Lines`](crate::Lines), [`WholeFiles`](crate::WholeFiles),
-    /// [`FixedRecords`](crate::FixedRecords) or [`ParquetBatches`](crate::ParquetBatches).
+    /// What the input files hold: [`Lines`](crate::Lines), [`LineBlocks`](crate::LineBlocks),
+    /// [`WholeFiles`](crate::WholeFiles), [`FixedRecords`](crate::FixedRecords) or
+    /// [`ParquetBatches`](crate::ParquetBatches).
     type Input: Input;
     /// What records are grouped and sorted by.
     type Key: Key + ?Sized;

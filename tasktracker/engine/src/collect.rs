@@ -6,11 +6,11 @@
 //!
 //! Inside a segment records are in the order of (key bytes, emission number), whatever was spilled.
 
+pub use crate::{combiner::CombineCollector, sorter::SortCollector};
 use crate::{
     program::{MapProduct, Span, TaskError},
     record::RECORD_BYTES_MAX,
 };
-pub use crate::{sorter::SortCollector, table::CombineCollector};
 use quorate_protocol::vote::{Counters, FailureKind};
 use std::path::{Path, PathBuf};
 

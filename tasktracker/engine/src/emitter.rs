@@ -1,6 +1,11 @@
 //! What a mapper gives its output to.
 
-use crate::{key::Key, program::TaskError, value::Value};
+use crate::{
+    key::Key,
+    program::TaskError,
+    value::Value,
+    words::{Words, words},
+};
 use quorate_protocol::vote::Counters;
 
 /// Where emitted records go: a sorter, a combining table, or a sample.
@@ -10,6 +15,20 @@ pub trait Collect<V: ?Sized> {
     /// # Errors
     /// [`TaskError::Program`] when the record is too long, [`TaskError::Machine`] when it cannot be stored.
     fn collect(&mut self, key: &[u8], value: &V) -> Result<(), TaskError>;
+
+    /// Takes a record for each of some words, all with the same value, and tells how many there were. Only records with the
+    /// same key need be taken in order.
+    ///
+    /// # Errors
+    /// As [`Collect::collect`].
+    fn collect_words(&mut self, words: Words<'_>, value: &V) -> Result<u64, TaskError> {
+        let mut records = 0;
+        for word in words {
+            self.collect(word, value)?;
+            records += 1;
+        }
+        Ok(records)
+    }
 }
 
 /// Takes a mapper's output. It borrows what is emitted, so nothing need be allocated for a record.
@@ -60,5 +79,25 @@ impl<'a, K: Key + ?Sized, V: Value + ?Sized> Emitter<'a, K, V> {
     /// Records emitted so far through this emitter.
     pub fn records(&self) -> u64 {
         self.records
+    }
+}
+
+impl<V: Value + ?Sized> Emitter<'_, [u8], V> {
+    /// Emits a record for each [word](words) of a text, all with the same value: the same as a loop over the words, and
+    /// faster. The longer the text, the faster it is.
+    ///
+    /// ```
+    /// use quorate_engine::{emitter::Emitter, program::TaskError};
+    /// fn words(line: &[u8], out: &mut Emitter<'_, [u8], u64>) -> Result<(), TaskError> {
+    ///     out.emit_words(line, &1)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Emitter::emit`].
+    #[inline]
+    pub fn emit_words(&mut self, text: &[u8], value: &V) -> Result<(), TaskError> {
+        self.records += self.collector.collect_words(words(text), value)?;
+        Ok(())
     }
 }

@@ -9,12 +9,14 @@
 //! else: not on threads, free memory, chunk boundaries or how often it spilled. An attempt's memory is bounded by its
 //! specification, apart from single records that are larger. Bytes of other machines never make it panic.
 pub mod collect;
+mod combiner;
 pub mod digest;
 pub mod emitter;
 pub mod groups;
 pub mod input;
 pub mod key;
 mod merge;
+mod name;
 pub mod output;
 pub mod partition;
 pub mod program;
@@ -25,3 +27,4 @@ mod table;
 pub mod text;
 pub mod value;
 mod varint;
+pub mod words;

@@ -1,284 +1,314 @@
-//! The collector with a combiner: a hash table of typed accumulators.
+//! The combiner's hash table: accumulators in the order in which their keys came first, and an index of them.
 //!
-//! Emitting a key that is there costs one hash, one probe and one call. Keys of up to 15 bytes stand in the table itself,
-//! longer ones in an arena.
+//! Frequent keys come early. So their accumulators lie together at the beginning and stay in the caches, wherever their hashes
+//! are, and only the index, four bytes for a key, is reached all over. The index has open addressing with linear probing and is
+//! at most half full; a place in it holds eight bits of the hash too, so that few wrong keys are looked at. It goes by the
+//! upper bits of the hash.
+//!
+//! What memory is slow to give is asked for early, where many keys are there at once: first the places of all of them are
+//! read ([`Table::locate`]), then the entries that these name ([`Table::fetch`]), and only then is a key compared.
+//!
+//! The hash is fixed and public. Whoever chooses a job's program or its input can make keys collide, and then each costs
+//! time in proportion to the number of keys. The answer stays right; that job is slow, on every machine alike, and others
+//! lose the slots that it takes until its owner kills it. An endless loop in a mapper does the same.
 
-use crate::{
-    collect::{Collected, budget, check_record, data_file},
-    emitter::Collect,
-    merge::{Meter, each_span, merge_error, narrow, prefix},
-    partition::Partitioner,
-    program::{TaskError, Watch},
-    record::RecordReader,
-    spill::{Run, RunWriter, Spills},
-    value::{DecodeError, OwnedValue},
-};
-use hashbrown::HashTable;
-use std::{io, path::Path};
+use crate::name::Name;
+use std::hint::black_box;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The longest key that stands in the table itself, in bytes.
-const SHORT_MAX: usize = 15;
-/// In the place of a short key's length: the key is in the arena.
-const LONG: u8 = 0xff;
+/// Places of the smallest index.
+const PLACES_MIN: usize = 128;
+/// Bits of a place that hold an entry's number and one; 0 is an empty place.
+const NUMBER_BITS: u32 = 24;
+const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
+/// The most keys in a table.
+const KEYS_MAX: usize = NUMBER as usize;
 
-/// A key in sixteen bytes: either the key, padded with zeros, and its length, or where it is in the arena.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Name([u8; 16]);
-
-impl Name {
-    #[inline]
-    fn short(key: &[u8]) -> Option<Self> {
-        let mut name = [0; 16];
-        name.get_mut(..key.len()).filter(|_| key.len() <= SHORT_MAX)?.copy_from_slice(key);
-        name[SHORT_MAX] = key.len() as u8;
-        Some(Self(name))
-    }
-
-    /// The name of a key in the arena. Keys are shorter than 2^32 bytes.
-    fn long(offset: usize, length: usize) -> Self {
-        let mut name = [0; 16];
-        name[..8].copy_from_slice(&(offset as u64).to_le_bytes());
-        name[8..12].copy_from_slice(&(length as u32).to_le_bytes());
-        name[SHORT_MAX] = LONG;
-        Self(name)
-    }
-
-    #[inline]
-    fn key<'a>(&'a self, arena: &'a [u8]) -> &'a [u8] {
-        let [offset @ .., l0, l1, l2, l3, _, _, _, tag] = &self.0;
-        if *tag != LONG {
-            return &self.0[..usize::from(*tag)];
-        }
-        let offset = u64::from_le_bytes(*offset) as usize;
-        let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize;
-        &arena[offset..offset + length]
-    }
+/// A key with its accumulator.
+pub(crate) struct Entry<V> {
+    pub(crate) name: Name,
+    pub(crate) value: V,
 }
 
-struct Slot<V> {
+/// A key as it is looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
     name: Name,
-    value: V,
+    hash: u64,
+    /// What the index has where the key should be, if it was looked up.
+    place: u32,
 }
 
-/// A slot on its way into a spill.
-struct Leaving<V> {
-    partition: u32,
-    prefix: u64,
-    slot: Slot<V>,
+impl Wanted {
+    /// A short key; `None` for others.
+    #[inline(always)]
+    pub(crate) fn short(key: &[u8]) -> Option<Self> {
+        Name::short(key).map(|name| Self { name, hash: name.hash(), place: 0 })
+    }
+
+    /// A short key that stands in a text, if it does not stand near the end.
+    #[inline(always)]
+    pub(crate) fn within(text: &[u8], start: usize, end: usize) -> Option<Self> {
+        Name::within(text, start, end).map(|name| Self { name, hash: name.hash(), place: 0 })
+    }
+
+    /// A long key.
+    pub(crate) fn long(key: &[u8]) -> Self {
+        let hash = xxh3_64(key);
+        Self { name: Name::long(hash, key.len()), hash, place: 0 }
+    }
+
+    pub(crate) fn name(&self) -> Name {
+        self.name
+    }
+
+    /// The number of the entry that the key probably has, once it was located.
+    #[inline(always)]
+    pub(crate) fn entry(&self) -> usize {
+        (self.place & NUMBER).wrapping_sub(1) as usize
+    }
+
+    /// The bits of the hash that stand in the index.
+    #[inline(always)]
+    fn mark(&self) -> u32 {
+        (self.hash as u32) & !NUMBER
+    }
 }
 
-/// Combines the values of each key as they are emitted, in bounded memory.
-///
-/// `combine(accumulator, value)` must be associative: values are combined in the order of emission, but a spill may come
-/// between any two of them, and then two accumulators are combined.
-pub struct CombineCollector<V, C> {
-    partitioner: Partitioner,
-    budget: usize,
-    combine: C,
-    table: HashTable<Slot<V>>,
+/// Accumulators by key.
+pub(crate) struct Table<V> {
+    index: Vec<u32>,
+    entries: Vec<Entry<V>>,
+    /// The long keys.
     arena: Vec<u8>,
-    /// What the table takes, and sorting it would.
-    fixed: usize,
-    /// What accumulators keep outside of the table: never too low.
-    weight: usize,
-    scratch: Vec<u8>,
-    spills: Spills,
+    /// What is left of a hash after a shift by this is a place's number.
+    shift: u32,
+    keys_max: usize,
 }
 
-impl<V: OwnedValue, C: FnMut(&mut V, &V)> CombineCollector<V, C> {
-    /// A collector that writes into `directory` and uses its part of an attempt's `memory`.
-    pub fn new(directory: &Path, partitioner: Partitioner, memory: u64, combine: C) -> Self {
-        Self {
-            partitioner,
-            budget: budget(memory),
-            combine,
-            table: HashTable::new(),
-            arena: Vec::new(),
-            fixed: 0,
-            weight: 0,
-            scratch: Vec::new(),
-            spills: Spills::new(directory),
+impl<V> Table<V> {
+    pub(crate) fn new() -> Self {
+        Self { index: Vec::new(), entries: Vec::new(), arena: Vec::new(), shift: 0, keys_max: KEYS_MAX }
+    }
+
+    /// A table that is full sooner.
+    #[cfg(test)]
+    pub(crate) fn of_at_most(keys_max: usize) -> Self {
+        Self { keys_max, ..Self::new() }
+    }
+
+    /// The keys with their accumulators, in the order in which they came.
+    pub(crate) fn entries(&self) -> &[Entry<V>] {
+        &self.entries
+    }
+
+    /// Bytes of the long keys.
+    pub(crate) fn arena(&self) -> &[u8] {
+        &self.arena
+    }
+
+    /// Whether it must grow before another key comes.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() == self.capacity()
+    }
+
+    /// How many keys there may be before it must grow.
+    pub(crate) fn capacity(&self) -> usize {
+        (self.index.len() / 2).min(self.keys_max)
+    }
+
+    /// How many keys there may be after growing; `None` when it cannot grow.
+    pub(crate) fn capacity_next(&self) -> Option<usize> {
+        let next = (self.places_next() / 2).min(self.keys_max);
+        (next > self.capacity()).then_some(next)
+    }
+
+    fn places_next(&self) -> usize {
+        (2 * self.index.len()).max(PLACES_MIN)
+    }
+
+    /// Bytes that a table for so many keys takes.
+    pub(crate) fn bytes(capacity: usize) -> usize {
+        capacity * (2 * size_of::<u32>() + size_of::<Entry<V>>())
+    }
+
+    /// The accumulator of a short key.
+    #[inline(always)]
+    pub(crate) fn find_short(&mut self, wanted: &Wanted) -> Option<&mut V> {
+        let found = self.find(wanted, |entry, _| entry.name.is(wanted.name));
+        self.entries.get_mut(found?).map(|entry| &mut entry.value)
+    }
+
+    /// The accumulator of a long key.
+    pub(crate) fn find_long(&mut self, wanted: &Wanted, key: &[u8]) -> Option<&mut V> {
+        let found = self
+            .find(wanted, |entry, arena| entry.name.may_be(wanted.name) && entry.name.key(arena, &mut [0; 16]) == key);
+        self.entries.get_mut(found?).map(|entry| &mut entry.value)
+    }
+
+    /// The number of an entry.
+    #[inline(always)]
+    fn find(&self, wanted: &Wanted, is_it: impl Fn(&Entry<V>, &[u8]) -> bool) -> Option<usize> {
+        let mut at = (wanted.hash >> self.shift) as usize;
+        loop {
+            let place = *self.index.get(at)?;
+            if place & !NUMBER == wanted.mark()
+                && let Some(number) = (place & NUMBER).checked_sub(1)
+                && let Some(entry) = self.entries.get(number as usize)
+                && is_it(entry, &self.arena)
+            {
+                return Some(number as usize);
+            }
+            if place == 0 {
+                return None;
+            }
+            at = self.after(at);
         }
     }
 
-    /// Writes the data file.
-    ///
-    /// # Errors
-    /// [`TaskError::Machine`] when it cannot be written, [`TaskError::Cancelled`].
-    pub fn finish(mut self, watch: &Watch) -> Result<Collected, TaskError> {
-        let data = data_file(self.spills.directory());
-        let spills = self.spills.len();
-        if spills == 0 {
-            let mut writer = RunWriter::create(data)?;
-            self.write_sorted(&mut writer)?;
-            return Ok(Collected::new(writer.finish()?, 0));
+    /// Reads the places of some keys in the index, so that memory gives all of them at the same time.
+    #[inline(always)]
+    pub(crate) fn locate(&self, batch: &mut [Wanted]) {
+        for wanted in batch {
+            wanted.place = self.index.get((wanted.hash >> self.shift) as usize).copied().unwrap_or(0);
         }
-        self.spill()?;
-        // The merge's buffers take the place of the table.
-        (self.table, self.arena) = (HashTable::new(), Vec::new());
-        let memory = self.budget as u64;
-        // Only the last merge combines: so accumulators meet in the order of spilling, for any number of merges.
-        let runs = narrow(self.spills.take(), memory, self.spills.directory(), watch)?;
-        let mut writer = RunWriter::create(data)?;
-        self.combine_runs(&runs, &mut writer, watch)?;
-        Ok(Collected::new(writer.finish()?, spills))
     }
 
-    /// Puts a key into the table that is not there.
-    #[cold]
-    #[inline(never)]
-    fn insert(&mut self, hash: u64, key: &[u8], short: Option<Name>, value: &V) -> Result<(), TaskError> {
-        self.scratch.clear();
-        value.append(&mut self.scratch);
-        check_record(key, &self.scratch)?;
-        if self.table.len() == self.table.capacity() {
-            self.grow()?;
-        }
-        let long = if short.is_some() { 0 } else { key.len() };
-        if self.over_budget(long + value.weight()) {
-            self.make_room(long + value.weight())?;
-        }
-        let name = short.unwrap_or_else(|| {
-            let offset = self.arena.len();
-            self.arena.extend_from_slice(key);
-            Name::long(offset, key.len())
-        });
-        self.weight += value.weight();
-        let arena = &self.arena;
-        let slot = Slot { name, value: value.clone() };
-        self.table.insert_unique(hash, slot, |slot| xxh3_64(slot.name.key(arena)));
-        Ok(())
+    /// Reads some entries, so that memory gives all of them at the same time.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, numbers: impl Iterator<Item = usize>) {
+        let entries = numbers.filter_map(|number| self.entries.get(number));
+        black_box(entries.fold(false, |any, entry| any | entry.name.is_long()));
     }
 
-    /// Doubles the table, or empties it when there is no memory for a larger one.
-    fn grow(&mut self) -> Result<(), TaskError> {
-        let entries = (2 * self.table.capacity()).max(64);
-        // While the table is rebuilt, the old one is there too.
-        let larger = entries * (size_of::<Slot<V>>() + 1) * 8 / 7 + self.table.allocation_size();
-        if larger + entries * size_of::<Leaving<V>>() + self.arena.len() + self.weight > self.budget
-            && !self.table.is_empty()
-        {
-            return self.spill();
+    /// The accumulator of a key that was located, if it is in the entry that it probably has.
+    #[inline(always)]
+    pub(crate) fn find_fetched(&mut self, wanted: &Wanted) -> Option<&mut V> {
+        let entry = self.entries.get_mut(wanted.entry())?;
+        entry.name.is(wanted.name).then_some(&mut entry.value)
+    }
+
+    #[inline(always)]
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.index.len() { 0 } else { at + 1 }
+    }
+
+    /// Puts in a short key that is not there. The table must not be full.
+    pub(crate) fn insert_short(&mut self, wanted: &Wanted, value: V) {
+        self.insert(wanted.name, wanted, value);
+    }
+
+    /// Puts in a long key that is not there. The table must not be full.
+    pub(crate) fn insert_long(&mut self, wanted: &Wanted, key: &[u8], value: V) {
+        let offset = self.arena.len();
+        self.arena.extend_from_slice(key);
+        self.insert(wanted.name.at(offset), wanted, value);
+    }
+
+    fn insert(&mut self, name: Name, wanted: &Wanted, value: V) {
+        assert!(!self.is_full(), "the table was made to grow before");
+        self.entries.push(Entry { name, value });
+        self.place(wanted, self.entries.len() as u32);
+    }
+
+    fn place(&mut self, wanted: &Wanted, number: u32) {
+        let mut at = (wanted.hash >> self.shift) as usize;
+        while self.index[at] != 0 {
+            at = self.after(at);
         }
-        let arena = &self.arena;
-        self.table.reserve(entries - self.table.len(), |slot| xxh3_64(slot.name.key(arena)));
-        self.fixed = self.table.allocation_size() + self.table.capacity() * size_of::<Leaving<V>>();
-        Ok(())
+        self.index[at] = wanted.mark() | number;
     }
 
-    #[inline]
-    fn over_budget(&self, more: usize) -> bool {
-        self.fixed + self.arena.len() + self.weight + more > self.budget
-    }
-
-    /// Counts what accumulators keep, since the sum so far is only an upper bound, and spills if that is too much.
-    #[cold]
-    fn make_room(&mut self, more: usize) -> Result<(), TaskError> {
-        if self.table.is_empty() {
-            return Ok(());
+    /// Doubles the index.
+    pub(crate) fn grow(&mut self) {
+        let places = self.places_next();
+        // The old one goes before the new one comes.
+        self.index = Vec::new();
+        self.index = vec![0; places];
+        self.shift = u64::BITS - places.ilog2();
+        self.entries.reserve_exact(self.capacity() - self.entries.len());
+        for number in 0..self.entries.len() {
+            let name = self.entries[number].name;
+            let hash = if name.is_long() { xxh3_64(name.key(&self.arena, &mut [0; 16])) } else { name.hash() };
+            self.place(&Wanted { name, hash, place: 0 }, number as u32 + 1);
         }
-        self.weight = self.table.iter().map(|slot| slot.value.weight()).sum();
-        // A quarter must be free, lest they be counted again and again.
-        if self.over_budget(more + self.budget / 4) { self.spill() } else { Ok(()) }
     }
 
-    /// Writes what memory holds as a sorted run, and forgets it.
-    #[cold]
-    fn spill(&mut self) -> Result<(), TaskError> {
-        let mut writer = self.spills.writer()?;
-        self.write_sorted(&mut writer)?;
-        self.spills.push(writer.finish_run()?);
+    /// Forgets all keys and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
         self.arena.clear();
-        self.weight = 0;
-        Ok(())
-    }
-
-    fn write_sorted(&mut self, writer: &mut RunWriter) -> Result<(), TaskError> {
-        let Self { partitioner, table, arena, scratch, .. } = self;
-        let mut leaving: Vec<_> = table
-            .drain()
-            .map(|slot| {
-                let key = slot.name.key(arena);
-                Leaving { partition: partitioner.of(key), prefix: prefix(key), slot }
-            })
-            .collect();
-        leaving.sort_unstable_by(|a, b| {
-            (a.partition, a.prefix)
-                .cmp(&(b.partition, b.prefix))
-                .then_with(|| a.slot.name.key(arena).cmp(b.slot.name.key(arena)))
-        });
-        for Leaving { partition, slot, .. } in &leaving {
-            while writer.spans() < *partition as usize {
-                writer.end_span();
-            }
-            scratch.clear();
-            slot.value.append(scratch);
-            write_record(slot.name.key(arena), scratch, writer)?;
-        }
-        while writer.spans() < partitioner.partitions() as usize {
-            writer.end_span();
-        }
-        Ok(())
-    }
-
-    fn combine_runs(&mut self, runs: &[Run], writer: &mut RunWriter, watch: &Watch) -> Result<(), TaskError> {
-        let Self { combine, scratch, budget, .. } = self;
-        let mut meter = Meter::new(watch);
-        let mut key = Vec::new();
-        each_span(runs, *budget as u64, |merge| {
-            while let Some(first) = merge.current() {
-                key.clear();
-                key.extend_from_slice(first.key());
-                let mut sum: V = value_of(first)?;
-                loop {
-                    meter.add(merge.current().map_or(0, |record| record.record().len()))?;
-                    merge.advance().map_err(merge_error)?;
-                    let Some(next) = merge.current().filter(|next| next.key() == key) else { break };
-                    combine(&mut sum, &value_of(next)?);
-                }
-                scratch.clear();
-                sum.append(scratch);
-                write_record(&key, scratch, writer)?;
-            }
-            writer.end_span();
-            Ok(())
-        })
+        self.index.fill(0);
     }
 }
 
-/// Writes an accumulator, which may have grown past the bound of a record.
-#[inline]
-fn write_record(key: &[u8], value: &[u8], writer: &mut RunWriter) -> Result<(), TaskError> {
-    check_record(key, value)?;
-    writer.append(key, value)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The value of a record that we spilled.
-fn value_of<V: OwnedValue, R: io::Read>(record: &RecordReader<R>) -> Result<V, TaskError> {
-    V::decode(record.value())
-        .map_err(|error: DecodeError| merge_error(io::Error::new(io::ErrorKind::InvalidData, error)))
-}
-
-impl<V: OwnedValue, C: FnMut(&mut V, &V)> Collect<V> for CombineCollector<V, C> {
-    #[inline]
-    fn collect(&mut self, key: &[u8], value: &V) -> Result<(), TaskError> {
-        let (hash, short) = (xxh3_64(key), Name::short(key));
-        // The table and the function are borrowed apart.
-        let arena = &self.arena;
-        let found = match short {
-            Some(name) => self.table.find_mut(hash, |slot| slot.name == name),
-            None => self.table.find_mut(hash, |slot| slot.name.0[SHORT_MAX] == LONG && slot.name.key(arena) == key),
+    /// Adds one to a key's number.
+    fn count(table: &mut Table<u32>, key: &[u8]) {
+        let (short, long) = (Wanted::short(key), Wanted::long(key));
+        let found = match &short {
+            Some(wanted) => table.find_short(wanted),
+            None => table.find_long(&long, key),
         };
-        let Some(slot) = found else { return self.insert(hash, key, short, value) };
-        (self.combine)(&mut slot.value, value);
-        let more = value.weight();
-        if more > 0 {
-            self.weight += more;
-            if self.over_budget(0) {
-                self.make_room(0)?;
-            }
+        if let Some(number) = found {
+            *number += 1;
+            return;
         }
-        Ok(())
+        if table.is_full() {
+            table.grow();
+        }
+        match &short {
+            Some(wanted) => table.insert_short(wanted, 1),
+            None => table.insert_long(&long, key, 1),
+        }
+    }
+
+    #[test]
+    fn keys_are_found_while_the_table_grows_and_keep_their_order() {
+        let mut table = Table::new();
+        let keys: Vec<String> = (0..10_000u32).map(|n| format!("{}{n}", "x".repeat(n as usize % 20))).collect();
+        for round in 1..4 {
+            keys.iter().for_each(|key| count(&mut table, key.as_bytes()));
+            let entries = table.entries().iter().zip(&keys);
+            for (Entry { name, value }, key) in entries {
+                assert_eq!((name.key(table.arena(), &mut [0; 16]), *value), (key.as_bytes(), round));
+            }
+            assert_eq!(table.entries().len(), keys.len());
+        }
+        let mut batch: Vec<Wanted> = keys.iter().filter_map(|key| Wanted::short(key.as_bytes())).collect();
+        table.locate(&mut batch);
+        let found = batch.iter().filter(|wanted| table.find_fetched(wanted).is_some()).count();
+        assert!(found * 2 > batch.len(), "most keys are where they are looked for first: {found} of {}", batch.len());
+        table.clear();
+        count(&mut table, keys[0].as_bytes());
+        assert_eq!(table.entries().len(), 1);
+    }
+
+    #[test]
+    fn a_table_takes_as_many_keys_as_it_may_and_no_more() {
+        let mut table = Table::of_at_most(100);
+        (0..100u32).for_each(|n| count(&mut table, &n.to_be_bytes()));
+        assert!(table.is_full());
+        assert_eq!(table.capacity_next(), None);
+        assert_eq!(table.entries()[99].value, 1);
+    }
+
+    #[test]
+    fn keys_that_collide_are_told_apart() {
+        let mut table = Table::new();
+        table.grow();
+        let mut wanted: Vec<Wanted> = (0..64u64).filter_map(|n| Wanted::short(&n.to_be_bytes())).collect();
+        // The last place: those behind it are at the beginning.
+        wanted.iter_mut().for_each(|wanted| wanted.hash = u64::MAX);
+        for (n, wanted) in (0..).zip(&wanted) {
+            assert!(table.find_short(wanted).is_none());
+            table.insert_short(wanted, n);
+        }
+        for (n, wanted) in (0..).zip(&wanted) {
+            assert_eq!(table.find_short(wanted), Some(&mut n.clone()));
+        }
     }
 }

@@ -65,7 +65,28 @@ fn keys() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(prop_oneof![Just(0u8), Just(7)], 0..12),
         "[ab]{0,3}".prop_map(String::into_bytes),
         "commonprefix[ab]{0,6}".prop_map(String::into_bytes),
+        // Around the longest key that stands in the table itself; some differ in their last byte or in zeros at their end alone.
+        (12usize..19, 0usize..3, any::<bool>()).prop_map(|(length, zeros, last)| {
+            let mut key = b"one key of many".repeat(2)[..length].to_vec();
+            key[length - zeros..].fill(0);
+            key.push(u8::from(last));
+            key
+        }),
     ]
+}
+
+/// Lines of words, of which some are long, some the same, and some have zeros in them.
+fn some_lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let word = prop_oneof![
+        4 => "[ab]{1,3}".prop_map(String::into_bytes),
+        2 => "aaaaaaaaaaa[ab]{0,8}".prop_map(String::into_bytes),
+        1 => "b{200,400}".prop_map(String::into_bytes),
+        1 => Just(vec![0; 3]),
+    ];
+    let line = prop::collection::vec((word, "[ \t\n]{1,3}"), 0..100);
+    let line =
+        line.prop_map(|words| words.into_iter().flat_map(|(word, gap)| [word, gap.into_bytes()].concat()).collect());
+    prop::collection::vec(line, 0..4)
 }
 
 fn some_records() -> impl Strategy<Value = Records> {
@@ -92,7 +113,7 @@ proptest! {
             expected[hash(partitions).of(key) as usize].entry(key.clone()).or_default().extend(value);
         }
         let expected: Vec<Records> = expected.into_iter().map(|segment| segment.into_iter().collect()).collect();
-        for memory in [0, 20_000, 1 << 20] {
+        for memory in [0, 10_000, 1 << 20] {
             let directory = tempfile::tempdir().expect("a directory");
             let append = |sum: &mut Vec<u8>, value: &Vec<u8>| sum.extend_from_slice(value);
             let mut collector = CombineCollector::new(directory.path(), hash(partitions), memory, append);
@@ -103,6 +124,45 @@ proptest! {
             prop_assert_eq!(segments(&collected, directory.path()), expected.clone());
             prop_assert!(memory != 0 || expected.concat().len() < 2 || collected.spills > 0);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn words_emitted_together_are_words_emitted_one_by_one(lines in some_lines()) {
+        let split = |line: &[u8]| -> Vec<Vec<u8>> {
+            line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect()
+        };
+        let mut expected = BTreeMap::<Vec<u8>, Vec<u8>>::new();
+        for (number, line) in (0u8..).zip(&lines) {
+            split(line).into_iter().for_each(|word| expected.entry(word).or_default().push(number));
+        }
+        let expected: Records = expected.into_iter().collect();
+        for memory in [0, 10_000, 1 << 20] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let append = |sum: &mut Vec<u8>, value: &Vec<u8>| sum.extend_from_slice(value);
+            let mut collector = CombineCollector::new(directory.path(), hash(1), memory, append);
+            let mut counters = Counters::new();
+            let mut emitter: Emitter<'_, [u8], Vec<u8>> = Emitter::new(&mut collector, &mut counters);
+            let mut records = 0;
+            for (number, line) in (0u8..).zip(&lines) {
+                emitter.emit_words(line, &vec![number]).expect("emitted");
+                records += split(line).len() as u64;
+            }
+            prop_assert_eq!(emitter.records(), records);
+            let collected = collector.finish(&Watch::default()).expect("finished");
+            prop_assert_eq!(segments(&collected, directory.path()), vec![expected.clone()]);
+            prop_assert!(memory != 0 || expected.len() < 2 || collected.spills > 0);
+        }
+        // A collector that does nothing of its own for words.
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut sorter = SortCollector::new(directory.path(), hash(1), 1 << 20);
+        let mut counters = Counters::new();
+        let mut emitter: Emitter<'_, [u8], u64> = Emitter::new(&mut sorter, &mut counters);
+        lines.iter().for_each(|line| emitter.emit_words(line, &1).expect("emitted"));
+        let collected = sorter.finish(&Watch::default()).expect("finished");
+        prop_assert_eq!(collected.spans[0].records, expected.iter().map(|(_, lines)| lines.len() as u64).sum::<u64>());
     }
 }
 

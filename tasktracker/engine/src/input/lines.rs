@@ -82,7 +82,7 @@ impl<'a> LineReader<'a> {
     }
 
     /// A block of whole lines with their ends, as long as the buffer has; the split's last line may be without one. For
-    /// mappers that do their own cutting.
+    /// mappers that do their own cutting. Where blocks begin depends on the split and its bytes, not on chunks.
     ///
     /// # Errors
     /// As [`LineReader::next_line`].
@@ -305,6 +305,30 @@ mod tests {
             prop_assert_eq!(&lines, &reference);
             prop_assert_eq!(&small_lines, &reference);
             prop_assert_eq!(&blocks, &reference);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn blocks_begin_at_the_same_places_for_any_chunks(
+            text in text(),
+            chunks in prop::collection::vec(1usize..30, 1..4),
+            ends in (0u64..200, 0u64..200),
+            buffer in 1usize..40,
+        ) {
+            let end = ends.0.max(ends.1).min(text.len() as u64);
+            let split = ends.0.min(ends.1).min(end)..end;
+            let blocks = |chunks: &[usize]| {
+                let (mut source, watch) = (TestSource::new(&text, chunks), Watch::default());
+                let mut reader = small(&mut source, &watch, split.clone(), buffer);
+                let mut blocks = Vec::new();
+                while let Some(block) = reader.next_block().expect("read") {
+                    blocks.push(block.to_vec());
+                }
+                blocks
+            };
+            prop_assert_eq!(blocks(&chunks), blocks(&[1000]));
         }
     }
 
