@@ -15,7 +15,7 @@
 //! that it tore is noticed by its digest.
 
 use crate::{
-    digest::name_of,
+    digest::{name_of, name_of_file},
     youth::{Young, Youth},
 };
 use bytes::Bytes;
@@ -71,6 +71,15 @@ pub enum StoreError {
     #[error("cannot keep chunks in {}", path.display())]
     Open {
         /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A chunk's file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
         path: PathBuf,
         /// Why.
         #[source]
@@ -219,7 +228,7 @@ impl ChunkStore {
     /// # Errors
     /// [`StoreError::Damaged`] when every copy here has other bytes than its name says, and when the backend fails.
     pub async fn get(&self, chunk: ChunkId) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.find(chunk).await?.map(|(_, bytes)| bytes))
+        self.find(chunk).await
     }
 
     /// The file that holds a chunk, its bytes verified just now; `None` when no such file is here, when the chunk is not
@@ -230,10 +239,19 @@ impl ChunkStore {
     /// As [`ChunkStore::get`].
     pub async fn verified_path(&self, chunk: ChunkId, length: u32) -> Result<Option<PathBuf>, StoreError> {
         let Some(folder) = &self.folder else { return Ok(None) };
-        match self.find(chunk).await? {
-            Some((key, bytes)) if bytes.len() as u64 == u64::from(length) => Ok(Some(folder.path_to_filesystem(&key)?)),
-            Some(_) | None => Ok(None),
+        let mut failed = None;
+        for key in self.places(chunk) {
+            let path = folder.path_to_filesystem(&key)?;
+            match name_of_file(path.clone()).await {
+                Ok((name, its)) if name == chunk => return Ok((its == u64::from(length)).then_some(path)),
+                Ok(_) => {
+                    failed.get_or_insert(StoreError::Damaged { chunk, place: key.to_string() });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => failed = Some(StoreError::Read { path, source }),
+            }
         }
+        failed.map_or(Ok(None), Err)
     }
 
     /// A chunk's length, `None` when it is not here. Nothing is verified.
@@ -383,12 +401,12 @@ impl ChunkStore {
         &self.turns[usize::from(chunk.0.as_bytes()[0]) % TURNS]
     }
 
-    /// The first whole copy of a chunk, with its place. What is wrong with one place does not keep it from the next.
-    async fn find(&self, chunk: ChunkId) -> Result<Option<(Key, Bytes)>, StoreError> {
+    /// The first whole copy of a chunk. What is wrong with one place does not keep it from the next.
+    async fn find(&self, chunk: ChunkId) -> Result<Option<Bytes>, StoreError> {
         let mut failed = None;
         for key in self.places(chunk) {
             match self.read(chunk, &key).await {
-                Ok(Some(bytes)) => return Ok(Some((key, bytes))),
+                Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => {}
                 // Damage is reported when it is all there is: behind a place that failed there may be a whole copy.
                 Err(error @ StoreError::Damaged { .. }) => {

@@ -346,7 +346,7 @@ impl Drop for Reduction {
 async fn fetch_to_file(worker: &Worker, wanted: &Wanted, path: PathBuf, length: u64) -> Result<LocalBytes, FetchError> {
     let partial = tempfile::TempPath::try_from_path(path.clone()).map_err(FetchError::Sink)?;
     let file = File::create(&path)?;
-    let mut sink = |at: u64, block: &Bytes| file.write_all_at(block, at);
+    let mut sink = |at: u64, block: &[u8]| file.write_all_at(block, at);
     segments::fetch(&worker.peers, &worker.cluster, worker.id, wanted, &mut sink).await?;
     partial.keep().map_err(|error| FetchError::Sink(error.error))?;
     Ok(LocalBytes { path, offset: 0, length })
@@ -395,8 +395,12 @@ impl StagedOutput {
             return Err(io::Error::other(format!("a part is at most {gib} GiB long; use more reducers")));
         }
         let length = block.len() as u32;
-        let staged = self.handle.block_on(self.worker.store.stage(self.attempt, block.into()));
+        let block = Bytes::from(block);
+        let staged = self.handle.block_on(self.worker.store.stage(self.attempt, block.clone()));
         self.chunks.push((staged.map_err(io::Error::other)?, length));
+        // The store has let go of the block: its room takes the next one.
+        self.buffer = block.into();
+        self.buffer.clear();
         Ok(())
     }
 

@@ -81,6 +81,10 @@ pub trait Lie: Send + Sync + fmt::Debug {
     fn garbles_reports(&self) -> bool {
         false
     }
+    /// Whether all readers get segments as they are, so that [`Lie::spoil_served`] need not be asked.
+    fn serves_rightly(&self) -> bool {
+        self.checks_before_proving()
+    }
     /// A block of a segment, before it goes to a reader. The answer replaces it.
     fn spoil_served(&self, _reader: TrackerId, block: Bytes) -> Vec<Bytes> {
         vec![block]
