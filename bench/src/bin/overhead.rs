@@ -22,7 +22,7 @@ use quorate_bench::{
 use quorate_protocol::{
     digest::Digest,
     file::Path as ClusterPath,
-    job::{Partitioning, Specification},
+    job::{Partitioning, Specification, split_bytes_default},
     query::JobView,
 };
 use std::{
@@ -47,9 +47,6 @@ use terasort::generate::{KEY, Layout, RECORD, write_records};
 const POLL: Duration = Duration::from_millis(20);
 const TRACKERS: u32 = 5;
 const SEED: u64 = 2026;
-/// Map tasks of a job.
-const SPLITS: u64 = 16;
-const SPLIT_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 /// Memory of an attempt.
 const MEMORY: u64 = 256 << 20;
 const TIMEOUT_MS: u64 = 30_000;
@@ -203,7 +200,8 @@ async fn measure_on(cluster: &LocalCluster, input: &Input, f: u32) -> Result<Mea
 
 fn specification(cluster: &LocalCluster, input: &Input) -> Result<Specification, Failure> {
     let mut specification = cluster.specification(input.kind.name(), "null", &["/input"], "/output")?;
-    specification.split_bytes = (input.bytes / SPLITS).clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end());
+    specification.split_bytes = split_bytes_default(input.bytes);
+    specification.partitions = TRACKERS;
     specification.memory = MEMORY;
     specification.progress_timeout_ms = TIMEOUT_MS;
     if input.kind == Kind::Terasort {
