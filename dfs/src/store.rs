@@ -11,11 +11,12 @@
 //! * STORE-4: a deletion never takes a chunk that was stored within the last ten minutes, unless its caller asked about it
 //!   meanwhile and it was not stored again since. Deleting a chunk and storing it exclude each other.
 //!
-//! Written chunks are not flushed to the disk one by one: copies in other failure domains outlive a power cut, and a copy
-//! that it tore is noticed by its digest.
+//! Nobody waits until a written chunk is on the disk: copies in other failure domains outlive a power cut, and a copy that it
+//! tore is noticed by its digest.
 
 use crate::{
     digest::{name_of, name_of_file},
+    direct::Direct,
     youth::{Young, Youth},
 };
 use bytes::Bytes;
@@ -125,6 +126,7 @@ pub struct ChunkStore {
     objects: Arc<dyn ObjectStore>,
     /// The same as `objects` when that is a local folder: it knows where the files are.
     folder: Option<Arc<LocalFileSystem>>,
+    direct: Direct,
     staged: Mutex<Staged>,
     youth: Mutex<Youth>,
     /// Storing a chunk shares its turn, deleting it takes it alone. Held across the backend's call, which is the point: a
@@ -192,7 +194,7 @@ impl ChunkStore {
     fn empty(objects: Arc<dyn ObjectStore>) -> Self {
         let youth = Mutex::new(Youth::new(Instant::now()));
         let turns = std::array::from_fn(|_| Arc::default());
-        Self { objects, folder: None, staged: Mutex::default(), youth, turns }
+        Self { objects, folder: None, direct: Direct::default(), staged: Mutex::default(), youth, turns }
     }
 
     /// Finds what was staged before a restart.
@@ -270,13 +272,21 @@ impl ChunkStore {
         failed.map_or(Ok(None), Err)
     }
 
-    /// Keeps a piece of a reduce attempt's output, readable by its name at once.
+    /// Keeps a piece of a reduce attempt's output, readable by its name at once. A piece whose address and length are
+    /// multiples of [`ALIGNMENT`](crate::ALIGNMENT) is written past the page cache where that is fast.
     ///
     /// # Errors
     /// When it is too long or the backend fails.
     pub async fn stage(&self, attempt: AttemptId, bytes: Bytes) -> Result<ChunkId, StoreError> {
         let chunk = checked_name(&bytes).await?;
-        self.objects.put(&staged_key(attempt, chunk), bytes.into()).await?;
+        let key = staged_key(attempt, chunk);
+        let written = match &self.folder {
+            Some(folder) => self.direct.write(folder.path_to_filesystem(&key)?, &bytes).await,
+            None => false,
+        };
+        if !written {
+            self.objects.put(&key, bytes.into()).await?;
+        }
         self.lock().note(attempt, chunk);
         Ok(chunk)
     }

@@ -21,6 +21,7 @@ mod programs;
 mod reduce;
 pub mod segments;
 mod service;
+mod staged;
 pub mod tentative;
 mod tracker;
 mod worker;

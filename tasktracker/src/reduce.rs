@@ -4,6 +4,7 @@ use crate::{
     feed::{Feed, Item, Notice},
     map::{fresh_folder, joined},
     segments::{self, FetchError, Wanted},
+    staged::StagedOutput,
     tentative::{Action, Copy, Input, Tentative},
     worker::{Outcome, Running, Worker},
 };
@@ -11,25 +12,22 @@ use bytes::Bytes;
 use quorate_engine::program::{FetchedSegment, LocalBytes, Program, ReduceProduct, ReduceTask, TaskError, Watch};
 use quorate_protocol::{
     command::{Accusation, Cost},
-    digest::ChunkId,
     file::Manifest,
     ids::{AttemptId, TrackerId},
     job::JobPlan,
-    limits::{CHUNK_BYTES_DEFAULT, FILE_CHUNKS_MAX},
     sign::Signed,
     vote::Ballot,
 };
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Write},
+    io,
     os::unix::fs::FileExt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{AbortHandle, JoinSet},
 };
@@ -429,59 +427,5 @@ impl Shuffle {
     fn new_file(&mut self) -> PathBuf {
         self.files += 1;
         self.folder.join(self.files.to_string())
-    }
-}
-
-/// A reduce attempt's output: cut into chunks and staged on this tracker's own chunk server while it is written.
-struct StagedOutput {
-    worker: Arc<Worker>,
-    attempt: AttemptId,
-    handle: Handle,
-    buffer: Vec<u8>,
-    chunks: Vec<(ChunkId, u32)>,
-}
-
-impl StagedOutput {
-    fn new(worker: &Arc<Worker>, attempt: AttemptId) -> Self {
-        Self { worker: Arc::clone(worker), attempt, handle: Handle::current(), buffer: Vec::new(), chunks: Vec::new() }
-    }
-
-    fn stage(&mut self) -> io::Result<()> {
-        let mut block = std::mem::take(&mut self.buffer);
-        self.worker.lie.spoil_reduce_output(self.chunks.is_empty(), &mut block);
-        if self.chunks.len() >= FILE_CHUNKS_MAX {
-            let gib = (FILE_CHUNKS_MAX as u64 * CHUNK_BYTES_DEFAULT) >> 30;
-            return Err(io::Error::other(format!("a part is at most {gib} GiB long; use more reducers")));
-        }
-        let length = block.len() as u32;
-        let block = Bytes::from(block);
-        let staged = self.handle.block_on(self.worker.store.stage(self.attempt, block.clone()));
-        self.chunks.push((staged.map_err(io::Error::other)?, length));
-        // The store has let go of the block: its room takes the next one.
-        self.buffer = block.into();
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn finish(&mut self) -> io::Result<Manifest> {
-        if !self.buffer.is_empty() {
-            self.stage()?;
-        }
-        Ok(Manifest { chunks: std::mem::take(&mut self.chunks) })
-    }
-}
-
-impl Write for StagedOutput {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = CHUNK_BYTES_DEFAULT as usize - self.buffer.len();
-        let taken = bytes.len().min(room);
-        self.buffer.extend_from_slice(&bytes[..taken]);
-        if self.buffer.len() == CHUNK_BYTES_DEFAULT as usize {
-            self.stage()?;
-        }
-        Ok(taken)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

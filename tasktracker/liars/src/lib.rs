@@ -68,7 +68,7 @@ pub trait Lie: Send + Sync + fmt::Debug {
     /// After the segments were digested, before they are voted on.
     fn spoil_segments(&self, _segments: &mut [Segment]) {}
     /// A block of a reduce attempt's output, before it is stored and voted on. `first` is true for the first one.
-    fn spoil_reduce_output(&self, _first: bool, _block: &mut Vec<u8>) {}
+    fn spoil_reduce_output(&self, _first: bool, _block: &mut [u8]) {}
     /// Before a map vote is signed.
     fn ballots(&self, vote: Vote) -> Ballots {
         Ballots { direct: vote.clone(), ordered: vote }
