@@ -18,6 +18,8 @@
 mod fetch;
 mod router;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     fetch::{Connections, FetchFault, receive},

@@ -2,7 +2,13 @@
 
 use crate::{
     dataplane::{self, SegmentServer},
-    fork, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs, service::TrackerService, worker::Worker,
+    fork,
+    outbox::Outbox,
+    outputs::Outputs,
+    peers::Peers,
+    programs::Programs,
+    service::TrackerService,
+    worker::Worker,
 };
 use futures::StreamExt;
 use quorate_dfs::{ChunkClient, ChunkService, ChunkStore, StoreError, YOUNG, Young};

@@ -42,7 +42,12 @@ impl<'a> Groups<'a> {
     ///
     /// # Errors
     /// [`TaskError::Machine`] when files cannot be read or written, [`TaskError::Cancelled`].
-    pub fn open(segments: &[FetchedSegment], memory: u64, directory: &Path, watch: &'a Watch) -> Result<Self, TaskError> {
+    pub fn open(
+        segments: &[FetchedSegment],
+        memory: u64,
+        directory: &Path,
+        watch: &'a Watch,
+    ) -> Result<Self, TaskError> {
         let memory = memory / 4;
         let runs = segments
             .iter()

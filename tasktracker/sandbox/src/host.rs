@@ -1,7 +1,9 @@
 //! The child's side: runs the one task that its tracker sends, and ends.
 
 use crate::frame::{self, FromHost, OUTPUT_BYTES_MAX, ToHost};
-use quorate_engine::program::{FetchedSegment, InputSource, LocalBytes, MapTask, Program, ReduceTask, TaskError, Watch};
+use quorate_engine::program::{
+    FetchedSegment, InputSource, LocalBytes, MapTask, Program, ReduceTask, TaskError, Watch,
+};
 use std::{
     io::{self, Write},
     os::unix::net::UnixStream,

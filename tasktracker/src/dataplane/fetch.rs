@@ -68,6 +68,11 @@ impl Connections {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn idle_count(&self, server: TrackerId) -> usize {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).get(&server).map_or(0, Vec::len)
+    }
+
     /// Asks, and waits for the answer's beginning: the segment's length. A connection that was idle may have been closed by
     /// the server meanwhile, so that another one is tried before the server counts as away.
     async fn ask(&self, server: TrackerId, address: &str, key: &SegmentKey) -> Result<(Connection, u64), FetchFault> {
