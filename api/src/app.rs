@@ -8,7 +8,7 @@ use crate::{
 };
 use clap::{ArgMatches, Command};
 use quorate_engine::program::{
-    InputSource, LocalBytes, MapProduct, MapTask, Program, ReduceProduct, ReduceTask, TaskContext, TaskError, Watch,
+    FetchedSegment, InputSource, MapProduct, MapTask, Program, ReduceProduct, ReduceTask, TaskContext, TaskError, Watch,
 };
 use quorate_protocol::vote::FailureKind;
 use serde::{Serialize, de::DeserializeOwned};
@@ -203,7 +203,7 @@ impl Program for ProgramOf {
     fn reduce(
         &self,
         task: &ReduceTask,
-        segments: &[LocalBytes],
+        segments: &[FetchedSegment],
         output: &mut dyn Write,
         directory: &Path,
         watch: &Watch,

@@ -12,17 +12,12 @@ use crate::{
 use quorate_protocol::{
     file::{File, Path as ClusterPath},
     ids::JobId,
-    job::{Partitioning, Program, Specification},
+    job::{Partitioning, Program, Specification, split_bytes_default},
     query::JobView,
     vote::Counters,
 };
 use std::future::Future;
 use tokio::runtime::Runtime;
-
-/// The least and the largest split that is chosen when none is asked for.
-const SPLIT_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
-/// Map tasks that are aimed at then.
-const SPLITS_WANTED: u64 = 16;
 
 /// What all jobs of one run have in common.
 pub(crate) struct Plan {
@@ -181,9 +176,7 @@ impl<'a> Driver<'a> {
             output,
             f: options.f,
             partitions: options.reducers.unwrap_or((trackers / 2).max(2)),
-            split_bytes: options
-                .split
-                .unwrap_or((length / SPLITS_WANTED).clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end())),
+            split_bytes: options.split.unwrap_or(split_bytes_default(length)),
             memory: options.memory,
             progress_timeout: options.timeout,
         };

@@ -14,7 +14,7 @@ use quorate_engine::{
     groups::Groups,
     key::Key,
     partition::Partitioner,
-    program::{InputSource, LocalBytes, MapProduct, MapTask, ReduceProduct, ReduceTask, TaskError, Watch},
+    program::{FetchedSegment, InputSource, MapProduct, MapTask, ReduceProduct, ReduceTask, TaskError, Watch},
     value::OwnedValue,
 };
 use quorate_protocol::{
@@ -176,7 +176,7 @@ pub(crate) trait Tasks: Send + Sync {
     fn reduce(
         &self,
         task: &ReduceTask,
-        segments: &[LocalBytes],
+        segments: &[FetchedSegment],
         output: &mut dyn Write,
         directory: &Path,
         watch: &Watch,
@@ -211,7 +211,7 @@ where
     fn reduce(
         &self,
         task: &ReduceTask,
-        segments: &[LocalBytes],
+        segments: &[FetchedSegment],
         output: &mut dyn Write,
         directory: &Path,
         watch: &Watch,

@@ -9,7 +9,7 @@ use crate::{
 };
 pub use quorate_engine::program::TaskError;
 use quorate_engine::{
-    program::{InputSource, LocalBytes, MapProduct, MapTask, ReduceTask, TaskContext, Watch},
+    program::{FetchedSegment, InputSource, LocalBytes, MapProduct, MapTask, ReduceTask, TaskContext, Watch},
     record::records,
 };
 pub use quorate_protocol::vote::{Counters, FailureKind};
@@ -100,7 +100,8 @@ impl Harness {
         products.iter().for_each(|product| add(&mut counters, &product.counters));
         let mut parts = Vec::new();
         for partition in 0..partitions {
-            let segments: Vec<LocalBytes> = products.iter().filter_map(|product| segment(product, partition)).collect();
+            let segments: Vec<FetchedSegment> =
+                products.iter().filter_map(|product| Some(segment(product, partition)?.into())).collect();
             let task = ReduceTask { context: self.context(Stage::Reduce, partition, partitions), partition };
             let directory = make(&folder.path().join(format!("reduce-{partition}")))?;
             let mut part = Vec::new();

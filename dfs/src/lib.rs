@@ -40,6 +40,7 @@
 
 mod client;
 mod digest;
+mod direct;
 mod fault;
 mod placer;
 mod read;
@@ -51,6 +52,7 @@ mod upload;
 mod youth;
 
 pub use client::ChunkClient;
+pub use direct::ALIGNMENT;
 pub use fault::{GetError, PutError, ServerFault, UploadError};
 pub use servers::{Server, Servers};
 pub use service::ChunkService;

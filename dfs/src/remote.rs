@@ -25,6 +25,8 @@ pub(crate) const BLOCK_MESSAGE_BYTES_MAX: usize = limits::BLOCK_BYTES_MAX + (4 <
 /// What may be under way on one stream, and on one connection: enough for a gigabit link at 30 ms.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// A frame: of HTTP/2's usual 16 KiB a block would take 64.
+const FRAME_BYTES_MAX: u32 = 256 << 10;
 
 /// A connection that is made when it is first used, and again when it broke.
 pub(crate) fn connect(address: &str, patience: Duration) -> Result<Channel, ServerFault> {
@@ -34,6 +36,7 @@ pub(crate) fn connect(address: &str, patience: Duration) -> Result<Channel, Serv
         .connect_timeout(patience)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .connect_lazy())
 }
 

@@ -117,7 +117,7 @@ impl ChunkService {
         match error {
             StoreError::Full(_) => Status::resource_exhausted("no space is left"),
             StoreError::WrongBytes { .. } | StoreError::TooLong(_) => Status::invalid_argument(error.to_string()),
-            StoreError::Damaged { .. } | StoreError::Open { .. } | StoreError::Backend(_) => {
+            StoreError::Damaged { .. } | StoreError::Open { .. } | StoreError::Read { .. } | StoreError::Backend(_) => {
                 Status::internal("the chunk store failed")
             }
         }

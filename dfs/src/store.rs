@@ -11,11 +11,12 @@
 //! * STORE-4: a deletion never takes a chunk that was stored within the last ten minutes, unless its caller asked about it
 //!   meanwhile and it was not stored again since. Deleting a chunk and storing it exclude each other.
 //!
-//! Written chunks are not flushed to the disk one by one: copies in other failure domains outlive a power cut, and a copy
-//! that it tore is noticed by its digest.
+//! Nobody waits until a written chunk is on the disk: copies in other failure domains outlive a power cut, and a copy that it
+//! tore is noticed by its digest.
 
 use crate::{
-    digest::name_of,
+    digest::{name_of, name_of_file},
+    direct::Direct,
     youth::{Young, Youth},
 };
 use bytes::Bytes;
@@ -76,6 +77,15 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// A chunk's file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The backend failed.
     #[error("the chunk store's backend failed")]
     Backend(#[source] BackendError),
@@ -116,6 +126,7 @@ pub struct ChunkStore {
     objects: Arc<dyn ObjectStore>,
     /// The same as `objects` when that is a local folder: it knows where the files are.
     folder: Option<Arc<LocalFileSystem>>,
+    direct: Direct,
     staged: Mutex<Staged>,
     youth: Mutex<Youth>,
     /// Storing a chunk shares its turn, deleting it takes it alone. Held across the backend's call, which is the point: a
@@ -183,7 +194,7 @@ impl ChunkStore {
     fn empty(objects: Arc<dyn ObjectStore>) -> Self {
         let youth = Mutex::new(Youth::new(Instant::now()));
         let turns = std::array::from_fn(|_| Arc::default());
-        Self { objects, folder: None, staged: Mutex::default(), youth, turns }
+        Self { objects, folder: None, direct: Direct::default(), staged: Mutex::default(), youth, turns }
     }
 
     /// Finds what was staged before a restart.
@@ -219,7 +230,7 @@ impl ChunkStore {
     /// # Errors
     /// [`StoreError::Damaged`] when every copy here has other bytes than its name says, and when the backend fails.
     pub async fn get(&self, chunk: ChunkId) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.find(chunk).await?.map(|(_, bytes)| bytes))
+        self.find(chunk).await
     }
 
     /// The file that holds a chunk, its bytes verified just now; `None` when no such file is here, when the chunk is not
@@ -230,10 +241,19 @@ impl ChunkStore {
     /// As [`ChunkStore::get`].
     pub async fn verified_path(&self, chunk: ChunkId, length: u32) -> Result<Option<PathBuf>, StoreError> {
         let Some(folder) = &self.folder else { return Ok(None) };
-        match self.find(chunk).await? {
-            Some((key, bytes)) if bytes.len() as u64 == u64::from(length) => Ok(Some(folder.path_to_filesystem(&key)?)),
-            Some(_) | None => Ok(None),
+        let mut failed = None;
+        for key in self.places(chunk) {
+            let path = folder.path_to_filesystem(&key)?;
+            match name_of_file(path.clone()).await {
+                Ok((name, its)) if name == chunk => return Ok((its == u64::from(length)).then_some(path)),
+                Ok(_) => {
+                    failed.get_or_insert(StoreError::Damaged { chunk, place: key.to_string() });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => failed = Some(StoreError::Read { path, source }),
+            }
         }
+        failed.map_or(Ok(None), Err)
     }
 
     /// A chunk's length, `None` when it is not here. Nothing is verified.
@@ -252,13 +272,21 @@ impl ChunkStore {
         failed.map_or(Ok(None), Err)
     }
 
-    /// Keeps a piece of a reduce attempt's output, readable by its name at once.
+    /// Keeps a piece of a reduce attempt's output, readable by its name at once. A piece whose address and length are
+    /// multiples of [`ALIGNMENT`](crate::ALIGNMENT) is written past the page cache where that is fast.
     ///
     /// # Errors
     /// When it is too long or the backend fails.
     pub async fn stage(&self, attempt: AttemptId, bytes: Bytes) -> Result<ChunkId, StoreError> {
         let chunk = checked_name(&bytes).await?;
-        self.objects.put(&staged_key(attempt, chunk), bytes.into()).await?;
+        let key = staged_key(attempt, chunk);
+        let written = match &self.folder {
+            Some(folder) => self.direct.write(folder.path_to_filesystem(&key)?, &bytes).await,
+            None => false,
+        };
+        if !written {
+            self.objects.put(&key, bytes.into()).await?;
+        }
         self.lock().note(attempt, chunk);
         Ok(chunk)
     }
@@ -383,12 +411,12 @@ impl ChunkStore {
         &self.turns[usize::from(chunk.0.as_bytes()[0]) % TURNS]
     }
 
-    /// The first whole copy of a chunk, with its place. What is wrong with one place does not keep it from the next.
-    async fn find(&self, chunk: ChunkId) -> Result<Option<(Key, Bytes)>, StoreError> {
+    /// The first whole copy of a chunk. What is wrong with one place does not keep it from the next.
+    async fn find(&self, chunk: ChunkId) -> Result<Option<Bytes>, StoreError> {
         let mut failed = None;
         for key in self.places(chunk) {
             match self.read(chunk, &key).await {
-                Ok(Some(bytes)) => return Ok(Some((key, bytes))),
+                Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => {}
                 // Damage is reported when it is all there is: behind a place that failed there may be a whole copy.
                 Err(error @ StoreError::Damaged { .. }) => {

@@ -177,7 +177,7 @@ async fn fetch_whole(peers: &Peers, client: &Client, wanted: &Wanted) -> Result<
         return Err(DifferenceError::TooLarge(length));
     }
     let mut bytes = Vec::new();
-    let mut sink = |at: u64, block: &Bytes| -> io::Result<()> {
+    let mut sink = |at: u64, block: &[u8]| -> io::Result<()> {
         bytes.truncate(at as usize);
         bytes.extend_from_slice(block);
         Ok(())

@@ -9,6 +9,7 @@
 //!
 //! A tracker trusts no other tracker, and believes the job tracker only what f + 1 replicas say alike.
 
+mod dataplane;
 mod difference;
 mod feed;
 mod fork;
@@ -20,6 +21,7 @@ mod programs;
 mod reduce;
 pub mod segments;
 mod service;
+mod staged;
 pub mod tentative;
 mod tracker;
 mod worker;

@@ -1,5 +1,6 @@
 //! The other trackers: where they are, and one connection to each.
 
+use crate::dataplane::Connections;
 use quorate_protocol::{ids::TrackerId, limits, query::TrackerView, wire::tracker_client::TrackerClient};
 use std::{
     collections::BTreeMap,
@@ -34,12 +35,13 @@ struct Known {
 #[derive(Debug)]
 pub struct Peers {
     known: Mutex<Known>,
+    connections: Connections,
     changed: watch::Sender<Vec<TrackerId>>,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { known: Mutex::default(), changed: watch::Sender::new(Vec::new()) }
+        Self { known: Mutex::default(), connections: Connections::default(), changed: watch::Sender::new(Vec::new()) }
     }
 }
 
@@ -70,6 +72,16 @@ impl Peers {
     /// The trackers that have an address, now and whenever that changes.
     pub fn all(&self) -> watch::Receiver<Vec<TrackerId>> {
         self.changed.subscribe()
+    }
+
+    /// Where a tracker is.
+    pub(crate) fn address(&self, tracker: TrackerId) -> Result<String, PeerError> {
+        self.known().addresses.get(&tracker).cloned().ok_or(PeerError::Unknown(tracker))
+    }
+
+    /// The connections of the data plane.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// A client for a tracker's service, connected when it is first used.

@@ -4,33 +4,31 @@ use crate::{
     feed::{Feed, Item, Notice},
     map::{fresh_folder, joined},
     segments::{self, FetchError, Wanted},
+    staged::StagedOutput,
     tentative::{Action, Copy, Input, Tentative},
     worker::{Outcome, Running, Worker},
 };
 use bytes::Bytes;
-use quorate_engine::program::{LocalBytes, Program, ReduceProduct, ReduceTask, TaskError, Watch};
+use quorate_engine::program::{FetchedSegment, LocalBytes, Program, ReduceProduct, ReduceTask, TaskError, Watch};
 use quorate_protocol::{
     command::{Accusation, Cost},
-    digest::ChunkId,
     file::Manifest,
     ids::{AttemptId, TrackerId},
     job::JobPlan,
-    limits::{CHUNK_BYTES_DEFAULT, FILE_CHUNKS_MAX},
     sign::Signed,
     vote::Ballot,
 };
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Write},
+    io,
     os::unix::fs::FileExt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
-    runtime::Handle,
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::{AbortHandle, JoinSet},
 };
 
@@ -40,6 +38,8 @@ const FETCHES_MAX: usize = 4;
 const RETRY: Duration = Duration::from_millis(200);
 /// Failures of one copy after which another is asked for.
 const UNREACHABLE_AFTER: u32 = 3;
+/// What memory for segments is counted in, in bytes.
+const ROOM_UNIT: u64 = 4 << 10;
 /// How often the attempt's progress is brought up to date.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -91,7 +91,7 @@ struct Reduction {
     /// Runs never overlap: an aborted one must end before the next begins, since both stage chunks.
     runs: JoinSet<(u32, RunResult)>,
     run: Option<(u32, Arc<Watch>)>,
-    next_run: Option<(u32, Vec<LocalBytes>)>,
+    next_run: Option<(u32, Vec<FetchedSegment>)>,
     result: Option<RunResult>,
     cost: Cost,
 }
@@ -102,7 +102,7 @@ struct Fetched {
     failures: u32,
     again: bool,
     bytes: u64,
-    result: Result<LocalBytes, FetchError>,
+    result: Result<FetchedSegment, FetchError>,
 }
 
 impl Reduction {
@@ -123,7 +123,7 @@ impl Reduction {
             attempt,
             program,
             watch: Arc::clone(&running.watch),
-            shuffle: Shuffle::create(folder.join("shuffle")).map_err(machine)?,
+            shuffle: Shuffle::create(folder.join("shuffle"), plan.specification.memory).map_err(machine)?,
             folder,
             feed: worker.feed(plan),
             heard: 0,
@@ -200,7 +200,7 @@ impl Reduction {
         let partition = self.attempt.task.index;
         if copy.server == self.worker.id {
             let gone = FetchError::Wrong { server: copy.server, what: "lost its own output".into(), evidence: None };
-            let result = self.own(copy.attempt, partition).ok_or(gone);
+            let result = self.own(copy.attempt, partition).map(FetchedSegment::File).ok_or(gone);
             self.fetches.spawn(async move { Fetched { map, copy, failures, again: false, bytes: 0, result } });
             return;
         }
@@ -211,12 +211,16 @@ impl Reduction {
             vote: notice.signed.clone(),
             segments: Arc::clone(&notice.segments),
         };
-        let (worker, path) = (Arc::clone(&self.worker), self.shuffle.new_file());
+        let worker = Arc::clone(&self.worker);
+        let place = match self.shuffle.room(length).filter(|_| self.program.takes_memory()) {
+            Some(room) => Place::Memory(room),
+            None => Place::File(self.shuffle.new_file()),
+        };
         let permits = Arc::clone(&self.shuffle.permits);
         let fetch = self.fetches.spawn(async move {
             tokio::time::sleep(RETRY * failures.min(10)).await;
             let _permit = permits.acquire_owned().await;
-            let result = fetch_to_file(&worker, &wanted, path, length).await;
+            let result = fetch_to(&worker, &wanted, place, length).await;
             Fetched { map, copy, failures, again, bytes: length, result }
         });
         self.fetching.insert(map, fetch);
@@ -346,79 +350,82 @@ impl Drop for Reduction {
 async fn fetch_to_file(worker: &Worker, wanted: &Wanted, path: PathBuf, length: u64) -> Result<LocalBytes, FetchError> {
     let partial = tempfile::TempPath::try_from_path(path.clone()).map_err(FetchError::Sink)?;
     let file = File::create(&path)?;
-    let mut sink = |at: u64, block: &Bytes| file.write_all_at(block, at);
+    let mut sink = |at: u64, block: &[u8]| file.write_all_at(block, at);
     segments::fetch(&worker.peers, &worker.cluster, worker.id, wanted, &mut sink).await?;
     partial.keep().map_err(|error| FetchError::Sink(error.error))?;
     Ok(LocalBytes { path, offset: 0, length })
 }
 
-/// The folder that fetched segments are written to.
+/// Where a segment is fetched to.
+enum Place {
+    File(PathBuf),
+    Memory(OwnedSemaphorePermit),
+}
+
+async fn fetch_to(worker: &Worker, wanted: &Wanted, place: Place, length: u64) -> Result<FetchedSegment, FetchError> {
+    match place {
+        Place::File(path) => fetch_to_file(worker, wanted, path, length).await.map(FetchedSegment::File),
+        Place::Memory(room) => fetch_to_memory(worker, wanted, room, length).await.map(FetchedSegment::Memory),
+    }
+}
+
+/// A segment in memory, with the room that it takes: whoever drops it gives the room back.
+struct Held {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+async fn fetch_to_memory(
+    worker: &Worker,
+    wanted: &Wanted,
+    room: OwnedSemaphorePermit,
+    length: u64,
+) -> Result<Bytes, FetchError> {
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    let mut sink = |at: u64, block: &[u8]| {
+        // A second try begins at the beginning again.
+        bytes.truncate(usize::try_from(at).unwrap_or_default());
+        bytes.extend_from_slice(block);
+        Ok(())
+    };
+    segments::fetch(&worker.peers, &worker.cluster, worker.id, wanted, &mut sink).await?;
+    Ok(Bytes::from_owner(Held { bytes, _room: room }))
+}
+
+/// What an attempt has room for: a folder for fetched segments, and a part of its memory for the first of them.
 struct Shuffle {
     folder: PathBuf,
     files: u64,
     permits: Arc<Semaphore>,
+    /// Memory that is free, in units of [`ROOM_UNIT`].
+    memory: Arc<Semaphore>,
     /// Units of the present run that the attempt's progress includes.
     counted: u64,
 }
 
 impl Shuffle {
-    fn create(folder: PathBuf) -> io::Result<Self> {
+    /// Half of an attempt's `memory` is for segments.
+    fn create(folder: PathBuf, memory: u64) -> io::Result<Self> {
         std::fs::create_dir(&folder)?;
-        Ok(Self { folder, files: 0, permits: Arc::new(Semaphore::new(FETCHES_MAX)), counted: 0 })
+        let units = usize::try_from(memory / 2 / ROOM_UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (permits, memory) = (Arc::new(Semaphore::new(FETCHES_MAX)), Arc::new(Semaphore::new(units)));
+        Ok(Self { folder, files: 0, permits, memory, counted: 0 })
+    }
+
+    /// Room in memory for so many bytes, if there is any.
+    fn room(&self, length: u64) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(length.div_ceil(ROOM_UNIT)).ok()?;
+        Arc::clone(&self.memory).try_acquire_many_owned(units).ok()
     }
 
     fn new_file(&mut self) -> PathBuf {
         self.files += 1;
         self.folder.join(self.files.to_string())
-    }
-}
-
-/// A reduce attempt's output: cut into chunks and staged on this tracker's own chunk server while it is written.
-struct StagedOutput {
-    worker: Arc<Worker>,
-    attempt: AttemptId,
-    handle: Handle,
-    buffer: Vec<u8>,
-    chunks: Vec<(ChunkId, u32)>,
-}
-
-impl StagedOutput {
-    fn new(worker: &Arc<Worker>, attempt: AttemptId) -> Self {
-        Self { worker: Arc::clone(worker), attempt, handle: Handle::current(), buffer: Vec::new(), chunks: Vec::new() }
-    }
-
-    fn stage(&mut self) -> io::Result<()> {
-        let mut block = std::mem::take(&mut self.buffer);
-        self.worker.lie.spoil_reduce_output(self.chunks.is_empty(), &mut block);
-        if self.chunks.len() >= FILE_CHUNKS_MAX {
-            let gib = (FILE_CHUNKS_MAX as u64 * CHUNK_BYTES_DEFAULT) >> 30;
-            return Err(io::Error::other(format!("a part is at most {gib} GiB long; use more reducers")));
-        }
-        let length = block.len() as u32;
-        let staged = self.handle.block_on(self.worker.store.stage(self.attempt, block.into()));
-        self.chunks.push((staged.map_err(io::Error::other)?, length));
-        Ok(())
-    }
-
-    fn finish(&mut self) -> io::Result<Manifest> {
-        if !self.buffer.is_empty() {
-            self.stage()?;
-        }
-        Ok(Manifest { chunks: std::mem::take(&mut self.chunks) })
-    }
-}
-
-impl Write for StagedOutput {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = CHUNK_BYTES_DEFAULT as usize - self.buffer.len();
-        let taken = bytes.len().min(room);
-        self.buffer.extend_from_slice(&bytes[..taken]);
-        if self.buffer.len() == CHUNK_BYTES_DEFAULT as usize {
-            self.stage()?;
-        }
-        Ok(taken)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

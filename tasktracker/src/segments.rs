@@ -1,7 +1,9 @@
 //! Fetching segments: bytes count only when they are what their server voted.
 
-use crate::peers::{PeerError, Peers};
-use bytes::Bytes;
+use crate::{
+    dataplane::{self, FetchFault, SegmentKey},
+    peers::Peers,
+};
 use quorate_protocol::{
     canonical,
     cluster::Cluster,
@@ -22,6 +24,8 @@ const BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A whole segment may take so long, and longer by a second for each of these bytes: a server that trickles is given up.
 const SEGMENT_TIMEOUT: Duration = Duration::from_secs(20);
 const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+/// What a server may send beyond its segment when it is to sign what it sent.
+const RUN_ON_BYTES: u64 = 8 << 20;
 
 /// A segment as some tracker voted for it.
 #[derive(Clone, Debug)]
@@ -70,7 +74,8 @@ pub enum FetchError {
     Sink(#[from] io::Error),
 }
 
-/// Fetches one segment and gives its blocks to `sink`; after an error what `sink` got is worth nothing.
+/// Fetches one segment and gives its bytes to `sink`, with their place in it; after an error what `sink` got is worth
+/// nothing.
 ///
 /// A server whose bytes are wrong is asked once more, with proof: what it then signs convicts it, or the right bytes come.
 ///
@@ -81,23 +86,20 @@ pub async fn fetch(
     cluster: &Cluster,
     reader: TrackerId,
     wanted: &Wanted,
-    sink: &mut (dyn FnMut(u64, &Bytes) -> io::Result<()> + Send),
+    sink: &mut (dyn FnMut(u64, &[u8]) -> io::Result<()> + Send),
 ) -> Result<(), FetchError> {
     let unreachable = |why: String| FetchError::Unreachable { server: wanted.server, why };
     let wrong = |what: &str| FetchError::Wrong { server: wanted.server, what: what.to_owned(), evidence: None };
     let Some(segment) = wanted.segment() else { return Err(wrong("voted for too few segments")) };
-    let first = receive(peers, reader, wanted, segment, false, sink).await;
-    let complaint = match first {
-        Ok(received) if received.is(segment) => return Ok(()),
+    let complaint = match first_try(peers, reader, wanted, segment, sink).await {
+        Ok(received) if received == (segment.digest, segment.length) => return Ok(()),
         Ok(_) => "sent other bytes than it voted",
-        Err(ReceiveError::Peer(error)) => return Err(unreachable(error.to_string())),
-        Err(ReceiveError::Sink(error)) => return Err(error.into()),
-        Err(ReceiveError::Status(status)) if status.code() == tonic::Code::NotFound => "has not got what it voted",
-        Err(ReceiveError::Status(status)) => return Err(unreachable(status.message().to_owned())),
-        Err(ReceiveError::Silent) => return Err(unreachable("it went silent".to_owned())),
-        Err(ReceiveError::TooLong) => "sent more bytes than it voted",
+        Err(FetchFault::Sink(error)) => return Err(error.into()),
+        Err(FetchFault::NotFound) => "has not got what it voted",
+        Err(FetchFault::TooLong) => "sent more bytes than it voted",
+        Err(FetchFault::Broken(error)) => return Err(unreachable(error.to_string())),
     };
-    match receive(peers, reader, wanted, segment, true, sink).await {
+    match with_proof(peers, reader, wanted, segment, sink).await {
         Ok(received) if received.is(segment) => Ok(()),
         Ok(received) => {
             let evidence = received.served.and_then(|served| convict(cluster, wanted, served)).map(Box::new);
@@ -106,6 +108,26 @@ pub async fn fetch(
         Err(ReceiveError::Sink(error)) => Err(error.into()),
         Err(_) => Err(wrong(complaint)),
     }
+}
+
+/// The data plane's way: fast, and nothing is signed.
+async fn first_try(
+    peers: &Peers,
+    reader: TrackerId,
+    wanted: &Wanted,
+    segment: &Segment,
+    sink: &mut (dyn FnMut(u64, &[u8]) -> io::Result<()> + Send),
+) -> Result<(Digest, u64), FetchFault> {
+    let address = peers.address(wanted.server).map_err(io::Error::other)?;
+    let key = SegmentKey { attempt: wanted.attempt, partition: wanted.partition, reader };
+    let receiving = dataplane::receive(peers.connections(), (wanted.server, &address), &key, segment, sink);
+    let silent = || Err(io::Error::new(io::ErrorKind::TimedOut, "it is too slow").into());
+    tokio::time::timeout(patience(segment), receiving).await.unwrap_or_else(|_| silent())
+}
+
+/// How long a whole segment may take.
+fn patience(segment: &Segment) -> Duration {
+    SEGMENT_TIMEOUT + Duration::from_secs(segment.length / BYTES_PER_SECOND_MIN)
 }
 
 /// Makes evidence of what a server signed, when it is evidence.
@@ -130,24 +152,20 @@ impl Received {
 }
 
 enum ReceiveError {
-    Peer(PeerError),
-    Status(tonic::Status),
-    Silent,
-    TooLong,
+    Server,
     Sink(io::Error),
 }
 
-async fn receive(
+/// Asks for the segment with a signed statement of what was sent.
+async fn with_proof(
     peers: &Peers,
     reader: TrackerId,
     wanted: &Wanted,
     segment: &Segment,
-    prove: bool,
-    sink: &mut (dyn FnMut(u64, &Bytes) -> io::Result<()> + Send),
+    sink: &mut (dyn FnMut(u64, &[u8]) -> io::Result<()> + Send),
 ) -> Result<Received, ReceiveError> {
-    let patience = SEGMENT_TIMEOUT + Duration::from_secs(segment.length / BYTES_PER_SECOND_MIN);
-    let receiving = receive_all(peers, reader, wanted, segment, prove, sink);
-    tokio::time::timeout(patience, receiving).await.unwrap_or(Err(ReceiveError::Silent))
+    let receiving = receive_all(peers, reader, wanted, segment, sink);
+    tokio::time::timeout(patience(segment), receiving).await.unwrap_or(Err(ReceiveError::Server))
 }
 
 async fn receive_all(
@@ -155,26 +173,25 @@ async fn receive_all(
     reader: TrackerId,
     wanted: &Wanted,
     segment: &Segment,
-    prove: bool,
-    sink: &mut (dyn FnMut(u64, &Bytes) -> io::Result<()> + Send),
+    sink: &mut (dyn FnMut(u64, &[u8]) -> io::Result<()> + Send),
 ) -> Result<Received, ReceiveError> {
-    let mut client = peers.client(wanted.server).map_err(ReceiveError::Peer)?;
+    let mut client = peers.client(wanted.server).map_err(|_| ReceiveError::Server)?;
     let request = SegmentRequest {
         attempt: canonical::encode(&wanted.attempt),
         partition: wanted.partition,
-        prove,
         reader: reader.number(),
-        vote: if prove { wanted.vote.to_wire() } else { Vec::new() },
+        vote: wanted.vote.to_wire(),
     };
-    let opened = tokio::time::timeout(BLOCK_TIMEOUT, client.get_segment(request)).await;
-    let mut stream = opened.map_err(|_| ReceiveError::Silent)?.map_err(ReceiveError::Status)?.into_inner();
+    let opened = tokio::time::timeout(BLOCK_TIMEOUT, client.prove_segment(request)).await;
+    let opened = opened.map_err(|_| ReceiveError::Server)?;
+    let mut stream = opened.map_err(|_| ReceiveError::Server)?.into_inner();
     let mut hasher = blake3::Hasher::new();
     let (mut length, mut served) = (0u64, None);
     while let Some(block) = next(&mut stream).await? {
         let end = length.saturating_add(block.data.len() as u64);
-        // A reader that wants proof lets a server run on a little, so that it may sign what it did.
-        if end > segment.length && !(prove && end <= segment.length.saturating_add(8 << 20)) {
-            return Err(ReceiveError::TooLong);
+        // A server may run on a little, so that it may sign what it did.
+        if end > segment.length.saturating_add(RUN_ON_BYTES) {
+            return Err(ReceiveError::Server);
         }
         spent::digested(block.data.len() as u64);
         hasher.update(&block.data);
@@ -190,8 +207,6 @@ async fn receive_all(
 }
 
 async fn next(stream: &mut Streaming<Block>) -> Result<Option<Block>, ReceiveError> {
-    match tokio::time::timeout(BLOCK_TIMEOUT, stream.message()).await {
-        Ok(message) => message.map_err(ReceiveError::Status),
-        Err(_) => Err(ReceiveError::Silent),
-    }
+    let message = tokio::time::timeout(BLOCK_TIMEOUT, stream.message()).await.map_err(|_| ReceiveError::Server)?;
+    message.map_err(|_| ReceiveError::Server)
 }

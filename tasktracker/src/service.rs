@@ -1,4 +1,4 @@
-//! What a tracker serves to other trackers: segments, its votes, and its attempts' logs.
+//! What a tracker serves to other trackers over gRPC: its votes, its attempts' logs, and signed statements of what it sends.
 
 use crate::outputs::{Output, Outputs};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use quorate_protocol::{
     ids::{AttemptId, JobId, TrackerId},
     limits::{self, BLOCK_BYTES_MAX},
     sign::{SecretKey, Signed},
-    vote::{Segment, Served, Subject, Vote},
+    vote::{Served, Subject, Vote},
     wire::{Block, LogRequest, SegmentRequest, VoteNotice, VotesRequest, tracker_server},
 };
 use std::{
@@ -29,7 +29,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// Segments read at once, and blocks of each that wait for their reader.
+/// Segments proven at once, and blocks of each that wait for their reader.
 const READS_MAX: usize = 32;
 const BLOCKS_QUEUED_MAX: usize = 4;
 /// Vote streams at once.
@@ -77,33 +77,21 @@ fn attempt_of(bytes: &[u8]) -> Result<AttemptId, Status> {
 
 #[tonic::async_trait]
 impl tracker_server::Tracker for TrackerService {
-    type GetSegmentStream = Blocks;
+    type ProveSegmentStream = Blocks;
     type FollowVotesStream = ReceiverStream<Result<VoteNotice, Status>>;
     type GetLogStream = Blocks;
 
-    async fn get_segment(&self, request: Request<SegmentRequest>) -> Result<Response<Blocks>, Status> {
+    async fn prove_segment(&self, request: Request<SegmentRequest>) -> Result<Response<Blocks>, Status> {
         let request = request.into_inner();
         let attempt = attempt_of(&request.attempt)?;
-        let proof = if request.prove { Some(self.shared.own_vote(attempt, &request.vote)?) } else { None };
-        let found = self.shared.outputs.get(attempt).and_then(|output| {
-            let at = request.partition as usize;
-            Some((*output.spans.get(at)?, *output.segments.get(at)?, output))
-        });
-        if found.is_none() && !request.prove {
-            return Err(Status::not_found("this tracker has no such segment"));
-        }
+        let vote = self.shared.own_vote(attempt, &request.vote)?;
         let permit = Arc::clone(&self.shared.reads).acquire_owned().await;
         let permit = permit.map_err(|_| Status::unavailable("the tracker is stopping"))?;
         let (to, blocks) = mpsc::channel(BLOCKS_QUEUED_MAX);
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || {
             let sending = Sending { shared: &shared, reader: TrackerId::new(request.reader), to: &to };
-            let answer = match sending.send(attempt, request.partition, proof, found) {
-                Ok(()) => return,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Status::not_found("the segment is gone"),
-                Err(error) => Status::internal(format!("reading the segment: {error}")),
-            };
-            let _ = to.blocking_send(Err(answer));
+            sending.send(attempt, request.partition, vote);
         });
         // The room is held until the reader has taken, or left, everything.
         let held = ReceiverStream::new(blocks).map(move |block| {
@@ -199,24 +187,16 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Sends a segment, and with `proof`, the digest of the own vote, a signed statement of what was sent.
-    fn send(
-        &self,
-        attempt: AttemptId,
-        partition: u32,
-        proof: Option<Digest>,
-        found: Option<(Span, Segment, Arc<Output>)>,
-    ) -> io::Result<()> {
-        let Some(vote) = proof else {
-            return match found {
-                Some((span, _, output)) => self.send_span(&output, span, false).map(|_| ()),
-                None => Ok(()),
-            };
-        };
+    /// Sends a segment, and a signed statement of what was sent, which names the own vote.
+    fn send(&self, attempt: AttemptId, partition: u32, vote: Digest) {
         let honest = self.shared.lie.checks_before_proving();
+        let found = self.shared.outputs.get(attempt).and_then(|output| {
+            let at = partition as usize;
+            Some((*output.spans.get(at)?, *output.segments.get(at)?, output))
+        });
         let mut sent = None;
         if let Some((span, segment, output)) = found {
-            let served = self.send_span(&output, span, true);
+            let served = self.send_span(&output, span);
             // A disk that lost or changed bytes is no lie: what is not as voted counts as nothing sent.
             sent = match served {
                 Ok(served) if !honest || served == (segment.digest, segment.length) => Some(served),
@@ -228,20 +208,17 @@ impl Sending<'_> {
         let served = Served { cluster, tracker, subject, vote: Some(vote), sent };
         let block = Block { data: Bytes::new(), served: Signed::seal(&served, &self.shared.key).to_wire() };
         let _ = self.to.blocking_send(Ok(block));
-        Ok(())
     }
 
-    /// Sends a span's bytes; with `hash` returns their digest and length.
-    fn send_span(&self, output: &Output, span: Span, hash: bool) -> io::Result<(Digest, u64)> {
+    /// Sends a span's bytes; returns their digest and length.
+    fn send_span(&self, output: &Output, span: Span) -> io::Result<(Digest, u64)> {
         let mut file = File::open(&output.data)?;
         file.seek(SeekFrom::Start(span.offset))?;
         let (mut hasher, mut length) = (blake3::Hasher::new(), 0);
         copy_blocks(file.take(span.length), |block| {
             for block in self.shared.lie.spoil_served(self.reader, block) {
-                if hash {
-                    hasher.update(&block);
-                    length += block.len() as u64;
-                }
+                hasher.update(&block);
+                length += block.len() as u64;
                 // A reader that has heard enough hangs up; that is its right.
                 if send_block(self.to, block).is_err() {
                     return Err(io::Error::from(io::ErrorKind::BrokenPipe));

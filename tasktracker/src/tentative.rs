@@ -10,7 +10,8 @@
 //! * **TR-2** [`Action::Vote`] is emitted only when every held segment equals the agreed one: no vote on unverified input;
 //! * **TR-3** a result counts only for the segments that its own run was started with.
 
-use quorate_engine::program::LocalBytes;
+use bytes::Bytes;
+use quorate_engine::program::FetchedSegment;
 use quorate_protocol::{
     digest::Digest,
     ids::{AttemptId, TrackerId},
@@ -37,7 +38,7 @@ pub enum Input {
     /// A map task's verdict: the agreed list of segments.
     Verdict(Digest),
     /// A fetch succeeded: the bytes have the digest that was asked for.
-    Fetched(Copy, LocalBytes),
+    Fetched(Copy, FetchedSegment),
     /// A server could not be reached: it may be later.
     Unreachable(Copy),
     /// A server gave other bytes than it voted, or none: it is not asked again for this segment.
@@ -63,7 +64,7 @@ pub enum Action {
     /// Stop fetching a map task's segment: the verdict made it worthless.
     Abandon(u32),
     /// Run the reduce on these segments. The number tells runs apart.
-    Run(u32, Vec<LocalBytes>),
+    Run(u32, Vec<FetchedSegment>),
     /// Stop the run with this number: its input was wrong.
     Abort(u32),
     /// The last run's result stands: vote on it.
@@ -75,8 +76,8 @@ pub enum Action {
 pub const TENTATIVE_BYTES_MAX: u64 = 1 << 30;
 
 /// A segment that is not fetched because it is empty.
-fn nothing() -> LocalBytes {
-    LocalBytes { path: "/dev/null".into(), offset: 0, length: 0 }
+fn nothing() -> FetchedSegment {
+    FetchedSegment::Memory(Bytes::new())
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ struct Source {
     copies: Vec<(Copy, Segment, u32)>,
     wrong: BTreeSet<Copy>,
     fetching: Option<Copy>,
-    held: Option<(Segment, LocalBytes)>,
+    held: Option<(Segment, FetchedSegment)>,
     verdict: Option<Digest>,
     /// Whether something was fetched in vain.
     again: bool,
@@ -330,8 +331,8 @@ mod tests {
     fn segment(content: u8) -> Segment {
         Segment { digest: Digest::from_bytes([content; 32]), length: 10, records: 1 }
     }
-    fn bytes(name: u8) -> LocalBytes {
-        LocalBytes { path: format!("/{name}").into(), offset: 0, length: 10 }
+    fn bytes(name: u8) -> FetchedSegment {
+        FetchedSegment::Memory(vec![name; 10].into())
     }
     fn step(t: &mut Tentative, map: u32, input: Input) -> Vec<Action> {
         let mut out = Vec::new();

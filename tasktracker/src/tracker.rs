@@ -1,7 +1,14 @@
 //! A tracker as a whole: it registers, follows its directives, reports, serves, and stops.
 
 use crate::{
-    fork, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs, service::TrackerService, worker::Worker,
+    dataplane::{self, SegmentServer},
+    fork,
+    outbox::Outbox,
+    outputs::Outputs,
+    peers::Peers,
+    programs::Programs,
+    service::TrackerService,
+    worker::Worker,
 };
 use futures::StreamExt;
 use quorate_dfs::{ChunkClient, ChunkService, ChunkStore, StoreError, Usage, YOUNG, Young};
@@ -27,7 +34,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long the job tracker may be away before the tracker gives a command up; a day's outage is outlived.
@@ -197,8 +203,14 @@ fn spawn_services(worker: &Arc<Worker>, listener: TcpListener) {
         Arc::clone(&worker.lie),
         worker.stop.clone(),
     );
+    let segments = SegmentServer::new(
+        Arc::clone(&worker.outputs),
+        Arc::clone(&worker.lie),
+        worker.tasks.clone(),
+        worker.stop.clone(),
+    );
+    let (grpc, accepting) = dataplane::accept(listener, segments);
     let server = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         .max_frame_size(Some(1 << 20))
@@ -214,7 +226,8 @@ fn spawn_services(worker: &Arc<Worker>, listener: TcpListener) {
     worker.tasks.spawn(async move {
         // Not graceful: a peer that keeps a stream open must not keep the tracker alive.
         tokio::select! {
-            ended = server.serve_with_incoming(TcpListenerStream::new(listener)) => {
+            () = accepting => {}
+            ended = server.serve_with_incoming(grpc) => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "the tracker's services ended");
                 }

@@ -235,6 +235,21 @@ pub fn is_compressed(path: &str) -> bool {
     path.ends_with(".gz") || path.ends_with(".zst")
 }
 
+/// How large splits of so much input are when nothing else is asked for: about 16 of them, between 256 KiB and 64 MiB, and
+/// of whole chunks when they are larger than one, so that a split is found in one place.
+pub const fn split_bytes_default(input_bytes: u64) -> u64 {
+    let wanted = input_bytes.div_ceil(16);
+    if wanted <= 256 << 10 {
+        256 << 10
+    } else if wanted >= 64 << 20 {
+        64 << 20
+    } else if wanted >= limits::CHUNK_BYTES_DEFAULT {
+        wanted.next_multiple_of(limits::CHUNK_BYTES_DEFAULT)
+    } else {
+        wanted
+    }
+}
+
 /// The splits of a job's files, in order: the map tasks.
 ///
 /// Empty files give none, except that a job of [`InputKind::WholeFiles`] gets one for each.

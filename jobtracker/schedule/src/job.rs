@@ -145,7 +145,7 @@ impl Job {
     pub(crate) fn attempt_mut(&mut self, id: AttemptId) -> Option<&mut Attempt> {
         self.task_mut(id.task)?.attempts.get_mut(usize::from(id.attempt))
     }
-    /// The trackers that hold the start of a task's input.
+    /// The trackers that hold the middle of a task's input.
     pub(crate) fn holders(&self, id: TaskId) -> &[TrackerId] {
         let placement = || {
             let split = self.splits.get(id.index as usize)?;

@@ -134,11 +134,13 @@ fn refuse_many_splits(specification: &Specification, files: &[(Path, File)]) -> 
     )))
 }
 
-/// For each split, which placement of its file holds its first byte.
+/// For each split, which placement of its file holds the byte in its middle: a split that begins a little before a
+/// placement, since records end where they like, is at home in the latter.
 fn homes(files: &[(Path, File)], splits: &[Split]) -> Vec<u32> {
     let ends: Vec<Vec<u64>> = files.iter().map(|(_, file)| placement_ends(file)).collect();
     let home = |split: &Split| {
-        ends.get(split.file as usize).map_or(0, |ends| ends.partition_point(|end| *end <= split.start) as u32)
+        let middle = u64::midpoint(split.start, split.end);
+        ends.get(split.file as usize).map_or(0, |ends| ends.partition_point(|end| *end <= middle) as u32)
     };
     splits.iter().map(home).collect()
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     merge::{Merge, Meter, merge_error, narrow},
-    program::{LocalBytes, TaskError, Watch},
+    program::{FetchedSegment, TaskError, Watch},
     record::RecordError,
     spill::Run,
     value::{DecodeError, Value},
@@ -16,8 +16,8 @@ use std::{cmp::Ordering, io, marker::PhantomData, path::Path};
 /// A merge of segments, group by group.
 ///
 /// ```no_run
-/// # use quorate_engine::{groups::Groups, program::{LocalBytes, TaskError, Watch}};
-/// # fn reduce(segments: &[LocalBytes], directory: &std::path::Path, watch: &Watch) -> Result<(), TaskError> {
+/// # use quorate_engine::{groups::Groups, program::{FetchedSegment, TaskError, Watch}};
+/// # fn reduce(segments: &[FetchedSegment], directory: &std::path::Path, watch: &Watch) -> Result<(), TaskError> {
 /// let mut groups = Groups::open(segments, 256 << 20, directory, watch)?;
 /// while let Some(group) = groups.next_group()? {
 ///     let key = group.key;
@@ -37,17 +37,22 @@ pub struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    /// Merges segments, given in the order of their map tasks. Half of `memory`, an attempt's, is for buffers; what they
-    /// do not hold is merged into files in `directory` first.
+    /// Merges segments, given in the order of their map tasks. A quarter of `memory`, an attempt's, is for buffers; what
+    /// they do not hold is merged into files in `directory` first. Segments in memory may take half of it.
     ///
     /// # Errors
     /// [`TaskError::Machine`] when files cannot be read or written, [`TaskError::Cancelled`].
-    pub fn open(segments: &[LocalBytes], memory: u64, directory: &Path, watch: &'a Watch) -> Result<Self, TaskError> {
-        let memory = memory / 2;
+    pub fn open(
+        segments: &[FetchedSegment],
+        memory: u64,
+        directory: &Path,
+        watch: &'a Watch,
+    ) -> Result<Self, TaskError> {
+        let memory = memory / 4;
         let runs = segments
             .iter()
-            .filter(|bytes| bytes.length > 0)
-            .map(|bytes| Run::of_file(bytes.path.clone(), bytes.offset, bytes.length))
+            .filter(|segment| segment.length() > 0)
+            .map(|segment| Run::of_segment(segment.clone()))
             .collect();
         let runs = narrow(runs, memory, directory, watch)?;
         let mut merge = Merge::new(&runs, memory);

@@ -7,8 +7,8 @@
 
 use crate::{
     program::{TaskError, Watch},
-    record::{FileRange, RecordReader},
-    spill::{Run, RunWriter},
+    record::RecordReader,
+    spill::{Run, RunBytes, RunWriter},
 };
 use std::{cmp::Ordering, io, path::Path};
 
@@ -41,7 +41,7 @@ struct Head {
 
 /// A merge of one span of each input.
 pub(crate) struct Merge {
-    inputs: Vec<RecordReader<FileRange>>,
+    inputs: Vec<RecordReader<RunBytes>>,
     heads: Vec<Head>,
     /// `losers[1..]` are the tree's inner nodes; `losers[0]` is the winner.
     losers: Vec<usize>,
@@ -54,7 +54,7 @@ impl Merge {
         let reader = |run: &Run| {
             // No buffer is larger than all that its run has.
             let buffer = buffer.min(run.length().max(1));
-            RecordReader::new(FileRange::new(run.path.clone(), run.offset, run.length()), buffer as usize)
+            RecordReader::new(run.open(), buffer as usize)
         };
         let inputs: Vec<_> = runs.iter().map(reader).collect();
         let heads = vec![Head { prefix: 0, live: false }; inputs.len()];
@@ -100,7 +100,7 @@ impl Merge {
 
     /// The current record.
     #[inline]
-    pub(crate) fn current(&self) -> Option<&RecordReader<FileRange>> {
+    pub(crate) fn current(&self) -> Option<&RecordReader<RunBytes>> {
         self.winner().map(|winner| &self.inputs[winner])
     }
 

@@ -3,15 +3,17 @@
 //! The answer depends on nothing but the key's bytes and the specification, and stays the same in all versions of
 //! Quorate: a published hash (XXH3, 64 bits, seed 0), scaled to the number of partitions by the upper half of the product.
 
+use crate::merge::prefix;
 use quorate_protocol::job::Partitioning;
+use std::cmp::Ordering;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A job's partitioning, ready for use.
 #[derive(Clone, Debug)]
 pub struct Partitioner {
     partitions: u32,
-    /// Lowest keys of all partitions but the first; `None` for partitioning by hash.
-    cuts: Option<Vec<Vec<u8>>>,
+    /// Lowest keys of all partitions but the first, with their prefixes; `None` for partitioning by hash.
+    cuts: Option<Vec<(u64, Vec<u8>)>>,
 }
 
 impl Partitioner {
@@ -20,7 +22,7 @@ impl Partitioner {
     pub fn new(partitioning: &Partitioning, partitions: u32) -> Self {
         let cuts = match partitioning {
             Partitioning::Hash => None,
-            Partitioning::Ranges(cuts) => Some(cuts.clone()),
+            Partitioning::Ranges(cuts) => Some(cuts.iter().map(|cut| (prefix(cut), cut.clone())).collect()),
         };
         Self { partitions: partitions.max(1), cuts }
     }
@@ -36,7 +38,11 @@ impl Partitioner {
         match &self.cuts {
             None => hash_partition(key, self.partitions),
             Some(cuts) => {
-                let below = cuts.partition_point(|cut| cut.as_slice() <= key);
+                let first = prefix(key);
+                let below = cuts.partition_point(|(prefix, cut)| match prefix.cmp(&first) {
+                    Ordering::Equal => cut.as_slice() <= key,
+                    order => order == Ordering::Less,
+                });
                 (below as u64).min(u64::from(self.partitions) - 1) as u32
             }
         }

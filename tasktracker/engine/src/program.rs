@@ -4,6 +4,7 @@
 //! bytes and takes its product. The same trait is implemented by user code linked into the process (embedded cluster)
 //! and by the child process that runs it elsewhere.
 
+use bytes::Bytes;
 use quorate_protocol::{
     ids::AttemptId,
     job::{InputKind, Partitioning, Split},
@@ -64,6 +65,31 @@ pub struct LocalBytes {
     pub offset: u64,
     /// How many there are.
     pub length: u64,
+}
+
+/// A segment that was fetched and verified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FetchedSegment {
+    /// In a file.
+    File(LocalBytes),
+    /// In memory: small enough for the attempt's part of it.
+    Memory(Bytes),
+}
+
+impl FetchedSegment {
+    /// Its bytes' number.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::File(bytes) => bytes.length,
+            Self::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+impl From<LocalBytes> for FetchedSegment {
+    fn from(bytes: LocalBytes) -> Self {
+        Self::File(bytes)
+    }
 }
 
 /// A map task's input file: chunks that are fetched and verified when they are asked for.
@@ -172,6 +198,11 @@ impl Watch {
 
 /// A user's program as a tracker sees it.
 pub trait Program: Send + Sync {
+    /// Whether [`Program::reduce`] takes segments in memory; a program in another process does not.
+    fn takes_memory(&self) -> bool {
+        true
+    }
+
     /// Maps one split into sorted segments, written to one data file in `directory`.
     ///
     /// # Errors
@@ -192,7 +223,7 @@ pub trait Program: Send + Sync {
     fn reduce(
         &self,
         task: &ReduceTask,
-        segments: &[LocalBytes],
+        segments: &[FetchedSegment],
         output: &mut dyn Write,
         directory: &Path,
         watch: &Watch,

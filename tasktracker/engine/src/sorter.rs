@@ -1,4 +1,8 @@
 //! The collector without a combiner: an arena of records, and small entries that are sorted in their stead.
+//!
+//! Entries are numbers, so most of the order is found without a look at the records: a number's upper half is the key's
+//! first eight bytes, its lower half where the record is. Only among entries with the same first bytes are whole keys
+//! compared.
 
 use crate::{
     collect::{Collected, budget, check_record, data_file},
@@ -10,22 +14,32 @@ use crate::{
     spill::{RunWriter, Spills},
     value::Value,
 };
-use rayon::slice::ParallelSliceMut;
-use std::{cmp::Ordering, path::Path};
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
+use std::path::Path;
 
-/// Entries from which several threads sort faster than one.
-const PARALLEL_MIN: usize = 1 << 16;
 /// Records that are fetched from the arena together.
 const GATHER: usize = 32;
 
-/// A record of the arena, as it is sorted.
-#[derive(Clone, Copy)]
-struct Entry {
-    prefix: u64,
-    /// Where the record begins in the arena; it also tells which was emitted first.
-    offset: usize,
-    partition: u32,
-    key_length: u32,
+/// A record of the arena, as it is sorted: the key's prefix, and below it where the record begins, which also tells
+/// which was emitted first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(u128);
+
+impl Entry {
+    #[inline]
+    fn new(prefix: u64, offset: usize) -> Self {
+        Self(u128::from(prefix) << 64 | offset as u128)
+    }
+
+    #[inline]
+    fn prefix(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    #[inline]
+    fn offset(self) -> usize {
+        self.0 as u64 as usize
+    }
 }
 
 /// Sorts records by partition, key and emission, in bounded memory.
@@ -33,7 +47,10 @@ pub struct SortCollector {
     partitioner: Partitioner,
     budget: usize,
     arena: Vec<u8>,
-    entries: Vec<Entry>,
+    /// The entries of each partition.
+    entries: Vec<Vec<Entry>>,
+    /// How many there are in all.
+    count: usize,
     value: Vec<u8>,
     spills: Spills,
 }
@@ -42,10 +59,11 @@ impl SortCollector {
     /// A collector that writes into `directory` and uses its part of an attempt's `memory`.
     pub fn new(directory: &Path, partitioner: Partitioner, memory: u64) -> Self {
         Self {
+            entries: vec![Vec::new(); partitioner.partitions() as usize],
+            count: 0,
             partitioner,
             budget: budget(memory),
             arena: Vec::new(),
-            entries: Vec::new(),
             value: Vec::new(),
             spills: Spills::new(directory),
         }
@@ -76,12 +94,13 @@ impl SortCollector {
     fn collect_bytes(&mut self, key: &[u8]) -> Result<(), TaskError> {
         check_record(key, &self.value)?;
         let needed = key.len() + self.value.len() + 2 * size_of::<u64>() + size_of::<Entry>();
-        let used = self.arena.len() + self.entries.len() * size_of::<Entry>();
-        if used + needed > self.budget && !self.entries.is_empty() {
+        let used = self.arena.len() + self.count * size_of::<Entry>();
+        if used + needed > self.budget && self.count > 0 {
             self.spill()?;
         }
         let (offset, partition) = (self.arena.len(), self.partitioner.of(key));
-        self.entries.push(Entry { prefix: prefix(key), offset, partition, key_length: key.len() as u32 });
+        self.entries[partition as usize].push(Entry::new(prefix(key), offset));
+        self.count += 1;
         record::append(key, &self.value, &mut self.arena);
         Ok(())
     }
@@ -93,37 +112,39 @@ impl SortCollector {
         self.write_sorted(&mut writer)?;
         self.spills.push(writer.finish_run()?);
         self.arena.clear();
-        self.entries.clear();
+        self.entries.iter_mut().for_each(Vec::clear);
+        self.count = 0;
         Ok(())
     }
 
     fn write_sorted(&mut self, writer: &mut RunWriter) -> Result<(), TaskError> {
         let Self { arena, entries, .. } = self;
-        let order = |a: &Entry, b: &Entry| compare(arena, a, b);
         // No two entries are equal, so the order is the same for any number of threads.
-        if entries.len() >= PARALLEL_MIN {
-            entries.par_sort_unstable_by(order);
-        } else {
-            entries.sort_unstable_by(order);
-        }
-        let partitions = self.partitioner.partitions() as usize;
+        entries.par_iter_mut().for_each(|entries| sort(arena, entries));
         let mut lengths = [0; GATHER];
-        for batch in entries.chunks(GATHER) {
-            // The records lie all over the arena: asked for together, they come from memory at the same time.
-            for (length, entry) in lengths.iter_mut().zip(batch) {
-                *length = header(&arena[entry.offset..]).total();
-            }
-            for (length, entry) in lengths.iter().zip(batch) {
-                while writer.spans() < entry.partition as usize {
-                    writer.end_span();
+        for entries in entries {
+            for batch in entries.chunks(GATHER) {
+                // The records lie all over the arena: asked for together, they come from memory at the same time.
+                for (length, entry) in lengths.iter_mut().zip(batch) {
+                    *length = header(&arena[entry.offset()..]).total();
                 }
-                writer.append_record(&arena[entry.offset..entry.offset + length])?;
+                for (length, entry) in lengths.iter().zip(batch) {
+                    writer.append_record(&arena[entry.offset()..][..*length])?;
+                }
             }
-        }
-        while writer.spans() < partitions {
             writer.end_span();
         }
         Ok(())
+    }
+}
+
+/// Sorts the entries of one partition by key and emission.
+fn sort(arena: &[u8], entries: &mut [Entry]) {
+    entries.sort_unstable();
+    for same in entries.chunk_by_mut(|a, b| a.prefix() == b.prefix()) {
+        if same.len() > 1 {
+            same.sort_unstable_by(|a, b| key(arena, *a).cmp(key(arena, *b)).then(a.cmp(b)));
+        }
     }
 }
 
@@ -136,25 +157,10 @@ fn header(record: &[u8]) -> Header {
     }
 }
 
-#[inline]
-fn compare(arena: &[u8], a: &Entry, b: &Entry) -> Ordering {
-    (a.partition, a.prefix).cmp(&(b.partition, b.prefix)).then_with(|| compare_keys(arena, a, b))
-}
-
-/// The order of two keys with the same prefix.
-fn compare_keys(arena: &[u8], a: &Entry, b: &Entry) -> Ordering {
-    let by_key = if a.key_length <= 8 && b.key_length <= 8 {
-        // The prefix holds both; where they differ, the longer one goes on with zeros.
-        a.key_length.cmp(&b.key_length)
-    } else {
-        key(arena, a).cmp(key(arena, b))
-    };
-    by_key.then(a.offset.cmp(&b.offset))
-}
-
-fn key<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
-    let record = &arena[entry.offset..];
-    &record[header(record).header..][..entry.key_length as usize]
+fn key(arena: &[u8], entry: Entry) -> &[u8] {
+    let record = &arena[entry.offset()..];
+    let header = header(record);
+    &record[header.header..][..header.key]
 }
 
 impl<V: Value + ?Sized> Collect<V> for SortCollector {

@@ -1,33 +1,49 @@
 //! Runs: files of sorted records with one span for each partition, and their writer.
 
 use crate::{
-    program::{Span, TaskError},
-    record,
+    program::{FetchedSegment, Span, TaskError},
+    record::{self, FileRange},
 };
+use bytes::Bytes;
 use std::{
     fs::File,
-    io::Write,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 /// Bytes written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// A sorted run: consecutive spans of a file, one for each partition.
+/// A sorted run: consecutive spans, one for each partition.
 pub(crate) struct Run {
-    pub(crate) path: PathBuf,
-    /// Where the first span begins.
-    pub(crate) offset: u64,
+    place: RunPlace,
     /// The spans' lengths.
     pub(crate) spans: Vec<u64>,
-    /// Whether the file is ours, and goes when the run does.
-    temporary: bool,
+}
+
+/// Where a run's bytes are.
+enum RunPlace {
+    /// In a file of our own, which goes when the run does.
+    Own(PathBuf),
+    /// In a file or in memory; a file stays.
+    Segment(FetchedSegment),
 }
 
 impl Run {
-    /// A run of one span in a file that stays.
-    pub(crate) fn of_file(path: PathBuf, offset: u64, length: u64) -> Self {
-        Self { path, offset, spans: vec![length], temporary: false }
+    /// A run of one span that others hold.
+    pub(crate) fn of_segment(segment: FetchedSegment) -> Self {
+        Self { spans: vec![segment.length()], place: RunPlace::Segment(segment) }
+    }
+
+    /// The run's bytes as a stream.
+    pub(crate) fn open(&self) -> RunBytes {
+        match &self.place {
+            RunPlace::Own(path) => RunBytes::File(FileRange::new(path.clone(), 0, self.length())),
+            RunPlace::Segment(FetchedSegment::File(bytes)) => {
+                RunBytes::File(FileRange::new(bytes.path.clone(), bytes.offset, bytes.length))
+            }
+            RunPlace::Segment(FetchedSegment::Memory(bytes)) => RunBytes::Memory(bytes.clone()),
+        }
     }
 
     /// Bytes in all spans.
@@ -38,9 +54,28 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if self.temporary {
+        if let RunPlace::Own(path) = &self.place {
             // The attempt's directory is removed with all that is left in it.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The bytes of a run as a stream.
+pub(crate) enum RunBytes {
+    File(FileRange),
+    Memory(Bytes),
+}
+
+impl Read for RunBytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Memory(bytes) => {
+                let read = bytes.split_to(bytes.len().min(buffer.len()));
+                buffer[..read.len()].copy_from_slice(&read);
+                Ok(read.len())
+            }
         }
     }
 }
@@ -116,7 +151,7 @@ impl RunWriter {
     /// Ends the file, which goes when the run does.
     pub(crate) fn finish_run(self) -> Result<Run, TaskError> {
         let (path, spans) = self.finish()?;
-        Ok(Run { path, offset: 0, spans: spans.iter().map(|span| span.length).collect(), temporary: true })
+        Ok(Run { place: RunPlace::Own(path), spans: spans.iter().map(|span| span.length).collect() })
     }
 }
 

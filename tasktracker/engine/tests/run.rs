@@ -8,7 +8,7 @@ use quorate_engine::{
     input::LineReader,
     output::TextWriter,
     partition::Partitioner,
-    program::{InputSource, LocalBytes, MapTask, TaskContext, Watch},
+    program::{FetchedSegment, InputSource, LocalBytes, MapTask, TaskContext, Watch},
 };
 use quorate_protocol::{
     ids::{AttemptId, JobId, Stage, TaskId},
@@ -116,7 +116,7 @@ fn map(task: &MapTask, file: &mut File, combine: bool, directory: &Path) -> Coll
     }
 }
 
-fn reduce(segments: &[LocalBytes], memory: u64, directory: &Path) -> Vec<u8> {
+fn reduce(segments: &[FetchedSegment], memory: u64, directory: &Path) -> Vec<u8> {
     let watch = Watch::default();
     let mut part = Vec::new();
     let mut writer = TextWriter::new(&mut part);
@@ -147,7 +147,7 @@ fn run(text: &[u8], setup: Setup) -> (Vec<Vec<u8>>, usize, Vec<Segment>) {
     let parts = (0..setup.partitions as usize).map(|partition| {
         let local = products.iter().map(|product| {
             let span = product.spans[partition];
-            LocalBytes { path: product.data.clone(), offset: span.offset, length: span.length }
+            LocalBytes { path: product.data.clone(), offset: span.offset, length: span.length }.into()
         });
         reduce(&local.collect::<Vec<_>>(), setup.memory, directory.path())
     });

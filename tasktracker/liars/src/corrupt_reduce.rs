@@ -6,7 +6,7 @@ use crate::Lie;
 pub(crate) struct CorruptReduce;
 
 impl Lie for CorruptReduce {
-    fn spoil_reduce_output(&self, first: bool, block: &mut Vec<u8>) {
+    fn spoil_reduce_output(&self, first: bool, block: &mut [u8]) {
         if let (true, Some(byte)) = (first, block.first_mut()) {
             *byte ^= 1;
         }

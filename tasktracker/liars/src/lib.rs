@@ -71,7 +71,7 @@ pub trait Lie: Send + Sync + fmt::Debug {
     /// After the segments were digested, before they are voted on.
     fn spoil_segments(&self, _segments: &mut [Segment]) {}
     /// A block of a reduce attempt's output, before it is stored and voted on. `first` is true for the first one.
-    fn spoil_reduce_output(&self, _first: bool, _block: &mut Vec<u8>) {}
+    fn spoil_reduce_output(&self, _first: bool, _block: &mut [u8]) {}
     /// Before a map vote is signed.
     fn ballots(&self, vote: Vote) -> Ballots {
         Ballots { direct: vote.clone(), ordered: vote }
@@ -83,6 +83,10 @@ pub trait Lie: Send + Sync + fmt::Debug {
     /// Whether reports to the job tracker are signed garbage.
     fn garbles_reports(&self) -> bool {
         false
+    }
+    /// Whether all readers get segments as they are, so that [`Lie::spoil_served`] need not be asked.
+    fn serves_rightly(&self) -> bool {
+        self.checks_before_proving()
     }
     /// A block of a segment, before it goes to a reader. The answer replaces it.
     fn spoil_served(&self, _reader: TrackerId, block: Bytes) -> Vec<Bytes> {

@@ -6,7 +6,7 @@ use crate::{
     launch::{Launch, NOT_STARTED},
 };
 use quorate_engine::program::{
-    InputSource, LocalBytes, MapProduct, MapTask, Program, ReduceProduct, ReduceTask, TaskError, Watch,
+    FetchedSegment, InputSource, LocalBytes, MapProduct, MapTask, Program, ReduceProduct, ReduceTask, TaskError, Watch,
 };
 use quorate_protocol::{limits, vote::FailureKind};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -51,6 +51,10 @@ impl Child {
 }
 
 impl Program for Child {
+    fn takes_memory(&self) -> bool {
+        false
+    }
+
     fn map(
         &self,
         task: &MapTask,
@@ -84,13 +88,14 @@ impl Program for Child {
     fn reduce(
         &self,
         task: &ReduceTask,
-        segments: &[LocalBytes],
+        segments: &[FetchedSegment],
         output: &mut dyn Write,
         directory: &Path,
         watch: &Watch,
     ) -> Result<ReduceProduct, TaskError> {
         let mut running = Running::start(self, directory, task.context.memory)?;
-        let (segments, directory) = (segments.to_vec(), directory.to_owned());
+        let segments = segments.iter().map(in_file).collect::<Result<_, _>>()?;
+        let directory = directory.to_owned();
         running.send(&ToHost::Reduce { task: task.clone(), segments, directory }, watch)?;
         loop {
             match running.next(watch)? {
@@ -103,6 +108,21 @@ impl Program for Child {
                 FromHost::Machine(what) => return Err(TaskError::machine("in the task host", io::Error::other(what))),
                 FromHost::WantChunk(_) | FromHost::Mapped(_) => return Err(nonsense()),
             }
+        }
+    }
+}
+
+/// What a child can read.
+fn in_file(segment: &FetchedSegment) -> Result<LocalBytes, TaskError> {
+    match segment {
+        FetchedSegment::File(bytes) => Ok(bytes.clone()),
+        // An empty one is nowhere.
+        FetchedSegment::Memory(bytes) if bytes.is_empty() => {
+            Ok(LocalBytes { path: "/dev/null".into(), offset: 0, length: 0 })
+        }
+        FetchedSegment::Memory(_) => {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "a child process reads segments from files");
+            Err(TaskError::machine("handing over a segment", error))
         }
     }
 }

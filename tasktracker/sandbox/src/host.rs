@@ -1,7 +1,9 @@
 //! The child's side: runs the one task that its tracker sends, and ends.
 
 use crate::frame::{self, FromHost, OUTPUT_BYTES_MAX, ToHost};
-use quorate_engine::program::{InputSource, LocalBytes, MapTask, Program, ReduceTask, TaskError, Watch};
+use quorate_engine::program::{
+    FetchedSegment, InputSource, LocalBytes, MapTask, Program, ReduceTask, TaskError, Watch,
+};
 use std::{
     io::{self, Write},
     os::unix::net::UnixStream,
@@ -103,7 +105,8 @@ fn reduce(
     directory: &Path,
     watch: &Watch,
 ) -> FromHost {
-    let reduced = program.reduce(task, segments, output, directory, watch);
+    let segments: Vec<FetchedSegment> = segments.iter().cloned().map(FetchedSegment::from).collect();
+    let reduced = program.reduce(task, &segments, output, directory, watch);
     match reduced.and_then(|product| {
         output.flush().map_err(|error| TaskError::machine("sending the output", error))?;
         Ok(product)
