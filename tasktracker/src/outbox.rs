@@ -97,7 +97,8 @@ impl Outbox {
         let mut pending = self.pending();
         let is_news = !pending.attempts.is_empty() || !pending.accusations.is_empty() || pending.progress_is_urgent;
         let goes_along = pending.acknowledged != pending.acknowledged_before || !pending.progress.is_empty();
-        if !is_news && !(overdue && goes_along) {
+        let is_due = is_news || (overdue && goes_along);
+        if !is_due {
             return None;
         }
         pending.acknowledged_before = pending.acknowledged;
