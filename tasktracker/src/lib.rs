@@ -9,6 +9,7 @@
 //!
 //! A tracker trusts no other tracker, and believes the job tracker only what f + 1 replicas say alike.
 
+mod cores;
 mod dataplane;
 mod difference;
 mod feed;

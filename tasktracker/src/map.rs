@@ -69,7 +69,9 @@ impl Worker {
             partitioning: plan.specification.partitioning.clone(),
         };
         let (worker, watch) = (Arc::clone(self), Arc::clone(&running.watch));
+        let core = self.core().await;
         let work = move || {
+            let _core = core;
             let fetched = folder.join("input");
             let made = fresh_folder(&folder).and_then(|()| fs::create_dir(&fetched));
             made.map_err(|error| TaskError::machine("making the attempt's folder", error))?;

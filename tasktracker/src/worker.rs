@@ -1,6 +1,6 @@
 //! What all of a tracker's tasks share: its identity, its connections, its stores, and the attempts that run.
 
-use crate::{feed::Feed, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs};
+use crate::{cores::core, feed::Feed, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs};
 use bytes::Bytes;
 use futures::FutureExt;
 use quorate_dfs::{ChunkClient, ChunkStore, GetError, Servers};
@@ -26,6 +26,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long to wait before an output that could not be published is tried again.
@@ -239,6 +240,14 @@ impl Worker {
             self.tasks.spawn(drop_it);
         } else {
             drop_it.await;
+        }
+    }
+
+    /// Waits for a core, where trackers share a process: `None` is to go on without one.
+    pub(crate) async fn core(&self) -> Option<OwnedSemaphorePermit> {
+        match self.programs {
+            Programs::Embedded(_) => core().await,
+            Programs::Children(_) => None,
         }
     }
 

@@ -42,8 +42,8 @@ pub(crate) struct Run {
     pub(crate) trackers: u32,
     /// Map and reduce slots of a tracker.
     pub(crate) slots: (u16, u16),
-    /// Map tasks aimed at.
-    pub(crate) splits: u64,
+    /// Map tasks aimed at, when not as many as usual.
+    pub(crate) splits: Option<u64>,
     /// Reduce tasks.
     pub(crate) partitions: u32,
     /// Memory of an attempt.
@@ -64,15 +64,15 @@ pub(crate) enum Lie {
 }
 
 impl Run {
-    /// A run as most are: five trackers with two slots of each kind, 16 map tasks, two reduce tasks, 256 MiB for each attempt.
+    /// A run as most are: five trackers with two slots of each kind, as many map tasks as usual, five reduce tasks, 256 MiB for each attempt.
     pub(crate) fn new(input: &Input, f: u32) -> Self {
         Self {
             input: input.clone(),
             f,
             trackers: TRACKERS,
             slots: (2, 2),
-            splits: 16,
-            partitions: 2,
+            splits: None,
+            partitions: TRACKERS,
             memory: 256 << 20,
             lie: None,
             cores: None,
@@ -156,6 +156,8 @@ async fn measure_on(cluster: &LocalCluster, run: &Run) -> Result<Measurement, Fa
     cluster.put_file(&run.input.path, "/input").await?;
     let upload_s = start.elapsed().as_secs_f64();
     let specification = run.input.specification(cluster, "/output", (run.splits, run.partitions), run.memory)?;
+    // What was written before is not the job's: it would share the disk with it.
+    rustix::fs::sync();
     cpu::forget_peak().map_err(|e| machine("measure the peak of memory", e))?;
     let before = Look::now();
     let view = cluster.wait(cluster.submit(specification).await?, PATIENCE).await?;

@@ -44,7 +44,7 @@ pub(crate) fn wrong_digests(inputs: &[Input]) -> Result<Told, Failure> {
         let mut base = None;
         for percent in PERCENTS {
             let lie = (percent > 0).then_some(Lie::FirstAttempts(percent));
-            let one = Run { splits: SPLITS, lie, ..Run::new(input, F) }.measure()?;
+            let one = Run { splits: Some(SPLITS), lie, ..Run::new(input, F) }.measure()?;
             eprintln!("{} {percent} % hit: {:.2} s", one.job, one.wall_s);
             let cpu = one.cpu_s / *base.get_or_insert(one.cpu_s);
             rows.push([

@@ -6,7 +6,7 @@ use quorate::{
     exit::{Exit, Failure},
 };
 use quorate_bench::text::Text;
-use quorate_protocol::job::{Partitioning, Specification};
+use quorate_protocol::job::{Partitioning, Specification, split_bytes_default};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -26,8 +26,6 @@ use terasort::generate::{KEY, Layout, RECORD, write_records};
 
 /// Seed of the text.
 pub(crate) const SEED: u64 = 2026;
-/// Bytes of one map task's split, whatever their number comes to.
-const SPLIT_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 const TIMEOUT_MS: u64 = 30_000;
 /// Keys that the cuts between terasort's partitions are taken from.
 const SAMPLES: u64 = 10_000;
@@ -102,11 +100,14 @@ impl Input {
         &self,
         cluster: &LocalCluster,
         output: &str,
-        (splits, partitions): (u64, u32),
+        (splits, partitions): (Option<u64>, u32),
         memory: u64,
     ) -> Result<Specification, Failure> {
         let mut specification = cluster.specification(self.kind.name(), "null", &["/input"], output)?;
-        specification.split_bytes = self.bytes.div_ceil(splits).clamp(*SPLIT_BYTES.start(), *SPLIT_BYTES.end());
+        specification.split_bytes = match splits {
+            Some(splits) => self.bytes.div_ceil(splits),
+            None => split_bytes_default(self.bytes),
+        };
         specification.partitions = partitions;
         specification.memory = memory;
         specification.progress_timeout_ms = TIMEOUT_MS;

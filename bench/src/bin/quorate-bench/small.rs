@@ -80,7 +80,7 @@ async fn laps(cluster: &LocalCluster, input: &Input) -> Result<Vec<Lap>, Failure
     let mut laps = Vec::new();
     for number in 0..WARM_UP + RUNS {
         let output = format!("/output-{number}");
-        let specification = input.specification(cluster, &output, (16, 2), 64 << 20)?;
+        let specification = input.specification(cluster, &output, (None, 2), 64 << 20)?;
         let start = Instant::now();
         let so_far = || start.elapsed().as_secs_f64() * 1e3;
         let job = cluster.submit(specification).await?;

@@ -5,7 +5,7 @@ use quorate::Result;
 use quorate_engine::{
     collect::{Collected, SortCollector},
     partition::Partitioner,
-    program::{LocalBytes, Watch},
+    program::{FetchedSegment, LocalBytes, Watch},
 };
 use quorate_protocol::job::Partitioning;
 use std::{fs, ops::Range, path::Path};
@@ -28,7 +28,7 @@ pub(crate) fn map_output(
 
 /// The segments that a job's only reduce task merges.
 pub(crate) struct Segments {
-    pub(crate) files: Vec<LocalBytes>,
+    pub(crate) files: Vec<FetchedSegment>,
     pub(crate) bytes: u64,
 }
 
@@ -44,9 +44,9 @@ impl Segments {
                 offset: span.offset,
                 length: span.length,
             };
-            files.extend(output.spans.iter().map(local));
+            files.extend(output.spans.iter().map(|span| FetchedSegment::from(local(span))));
         }
-        let bytes = files.iter().map(|file| file.length).sum();
+        let bytes = files.iter().map(FetchedSegment::length).sum();
         Ok(Self { files, bytes })
     }
 }
