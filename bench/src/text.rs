@@ -1,5 +1,9 @@
 //! Made-up text for word counts: words as frequent as Zipf's law says, the frequent ones short. The same seed and length
 //! give the same bytes on every machine and with any number of threads.
+//!
+//! As in large English corpora, the frequency of rank r falls as 1/(r + 2.7) up to a bend, and as 1/r² behind it; sentences
+//! begin with a capital and end with a full stop, and some words are numbers. So a gigabyte has about a million different
+//! words, most of them rare, and no table of them fits into a cache.
 
 use rayon::prelude::*;
 use std::{
@@ -7,10 +11,16 @@ use std::{
     io::{self, Write},
 };
 
-/// Different words.
-const WORDS: usize = 50_000;
-/// Slots of the table that a word is drawn from: enough that the rarest word has one.
+/// Words before the bend.
+const HEAD: usize = 8_000;
+/// Words in all.
+const WORDS: usize = 1_000_000;
+/// Slots of the table that a word before the bend is drawn from.
 const SLOTS: usize = 1 << 20;
+/// Of a thousand words, those that are numbers.
+const NUMBERS: u64 = 8;
+/// The words of a sentence: at least so many, and twice a number below so many more.
+const SENTENCE: (u64, u64) = (6, 10);
 /// Bytes of a line, about.
 const LINE_BYTES: usize = 72;
 /// Bytes made at a time by one thread. Each block has random numbers of its own, and ends with a line: so it is no power of
@@ -22,9 +32,12 @@ const BLOCKS: usize = 16;
 /// A source of text.
 pub struct Text {
     seed: u64,
-    words: Vec<Vec<u8>>,
-    /// Indices of words, each as often as Zipf's law says.
+    /// Those before the bend.
+    head: Vec<Vec<u8>>,
+    /// Their indices, each as often as Zipf's law says.
     slots: Vec<u16>,
+    /// Of 2^32 words, those behind the bend.
+    tail: u64,
 }
 
 impl Text {
@@ -32,22 +45,22 @@ impl Text {
     pub fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let mut seen = BTreeSet::new();
-        let mut words = Vec::with_capacity(WORDS);
-        while words.len() < WORDS {
-            let rank = words.len() as u32 + 1;
-            let length = 2 + rank.ilog2() as u64 / 2 + random.below(4);
-            let word: Vec<u8> = (0..length).map(|_| b'a' + random.below(26) as u8).collect();
+        let mut head = Vec::with_capacity(HEAD);
+        while head.len() < HEAD {
+            let word = word(head.len() + 1, &mut random);
             if seen.insert(word.clone()) {
-                words.push(word);
+                head.push(word);
             }
         }
-        let sum: f64 = (1..=WORDS).map(|rank| 1.0 / rank as f64).sum();
-        let mut slots = Vec::with_capacity(SLOTS + WORDS);
-        for rank in 1..=WORDS {
-            let share = (SLOTS as f64 / (rank as f64 * sum)).round() as usize;
-            slots.extend(std::iter::repeat_n((rank - 1) as u16, share.max(1)));
-        }
-        Self { seed, words, slots }
+        let weight = |rank: usize| 1.0 / (rank as f64 + 2.7);
+        let sum: f64 = (1..=HEAD).map(weight).sum();
+        let slots_of = |rank: usize| (SLOTS as f64 * weight(rank) / sum).round() as usize;
+        let slots = (1..=HEAD).flat_map(|rank| std::iter::repeat_n((rank - 1) as u16, slots_of(rank).max(1)));
+        // The integral of the falling square from the bend on, as high there as the head is.
+        let bend = HEAD as f64;
+        let behind = weight(HEAD) * bend * bend * (1.0 / bend - 1.0 / WORDS as f64);
+        let tail = (behind / (sum + behind) * (1u64 << 32) as f64) as u64;
+        Self { seed, slots: slots.collect(), head, tail }
     }
 
     /// Writes `length` bytes of text, made in parallel.
@@ -66,11 +79,22 @@ impl Text {
 
     fn block(&self, start: u64, length: usize) -> Vec<u8> {
         let mut random = Random(self.seed ^ (start + 1).wrapping_mul(Random::STEP));
-        let mut bytes = Vec::with_capacity(length + LINE_BYTES);
-        let mut line = 0;
+        let mut bytes = Vec::with_capacity(length + 2 * LINE_BYTES);
+        let (mut line, mut left) = (0, 0);
         while bytes.len() < length {
-            let slot = random.below(self.slots.len() as u64) as usize;
-            bytes.extend_from_slice(&self.words[usize::from(self.slots[slot])]);
+            let begins = left == 0;
+            if begins {
+                left = SENTENCE.0 + random.below(SENTENCE.1) + random.below(SENTENCE.1);
+            }
+            let at = bytes.len();
+            self.append_word(&mut random, &mut bytes);
+            if begins {
+                bytes[at].make_ascii_uppercase();
+            }
+            left -= 1;
+            if left == 0 {
+                bytes.push(b'.');
+            }
             if bytes.len() - line < LINE_BYTES {
                 bytes.push(b' ');
             } else {
@@ -84,6 +108,28 @@ impl Text {
         }
         bytes
     }
+
+    fn append_word(&self, random: &mut Random, bytes: &mut Vec<u8>) {
+        if random.below(1000) < NUMBERS {
+            // As many of each number of digits.
+            let most = 10u64.pow(1 + random.below(6) as u32);
+            bytes.extend_from_slice(random.below(most).to_string().as_bytes());
+        } else if random.below(1 << 32) < self.tail {
+            let at = random.below(1 << 32) as f64 / (1u64 << 32) as f64;
+            // The rank below which that share of the tail lies: the inverse of the integral.
+            let rank = HEAD as f64 / (1.0 - at * (1.0 - HEAD as f64 / WORDS as f64));
+            bytes.extend_from_slice(&word(rank as usize, &mut Random(self.seed ^ rank as u64)));
+        } else {
+            let slot = random.below(self.slots.len() as u64) as usize;
+            bytes.extend_from_slice(&self.head[usize::from(self.slots[slot])]);
+        }
+    }
+}
+
+/// A word of letters, the longer the rarer it is.
+fn word(rank: usize, random: &mut Random) -> Vec<u8> {
+    let length = 2 + u64::from(rank.max(1).ilog2()) / 2 + random.below(4);
+    (0..length).map(|_| b'a' + random.below(26) as u8).collect()
 }
 
 /// SplitMix64 [Steele, Lea, Flood 2014].
@@ -131,13 +177,16 @@ mod tests {
     fn words_are_as_frequent_as_zipf_says() {
         let (text, bytes) = (Text::new(7), text(7, 8 << 20));
         let mut counts: BTreeMap<&[u8], f64> = BTreeMap::new();
-        for word in bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+        let words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        for word in words {
             *counts.entry(word).or_default() += 1.0;
         }
-        assert!(counts.len() > WORDS / 2, "{} different words", counts.len());
-        let count = |rank: usize| counts.get(&text.words[rank - 1][..]).copied().unwrap_or(0.0);
+        assert!(counts.len() > 10 * HEAD, "{} different words", counts.len());
+        let rare = counts.values().filter(|count| **count == 1.0).count();
+        assert!(rare > counts.len() / 2, "{rare} of {} come once", counts.len());
+        let count = |rank: usize| counts.get(&text.head[rank - 1][..]).copied().unwrap_or(0.0);
         for rank in [10, 100, 1000] {
-            let ratio = count(1) / count(rank) / rank as f64;
+            let ratio = count(1) / count(rank) / ((rank as f64 + 2.7) / 3.7);
             assert!((0.7..1.4).contains(&ratio), "rank {rank}: {ratio}");
         }
     }

@@ -39,7 +39,8 @@ impl Direct {
     /// Writes a new file, whole or not at all, and tells whether it did.
     pub(crate) async fn write(&self, path: PathBuf, bytes: &Bytes) -> bool {
         let length = bytes.len();
-        let fits = length >= BYTES_MIN && length % ALIGNMENT == 0 && bytes.as_ptr().align_offset(ALIGNMENT) == 0;
+        let fits =
+            length >= BYTES_MIN && length.is_multiple_of(ALIGNMENT) && bytes.as_ptr().align_offset(ALIGNMENT) == 0;
         if !fits || self.is_paused() {
             return false;
         }

@@ -55,9 +55,8 @@ async fn calls_to_tracker(address: &str) {
     let mut chunks = ChunkServerClient::new(channel).max_encoding_message_size(usize::MAX);
     for (seed, bytes) in [(8, 0), (9, 10), (10, 1000), (11, 16 << 20)] {
         let noise = noise(seed, bytes);
-        let segment =
-            SegmentRequest { attempt: noise.clone(), partition: u32::MAX, prove: true, reader: 7, vote: noise.clone() };
-        assert!(tracker.get_segment(segment).await.is_err());
+        let segment = SegmentRequest { attempt: noise.clone(), partition: u32::MAX, reader: 7, vote: noise.clone() };
+        assert!(tracker.prove_segment(segment).await.is_err());
         assert!(tracker.get_log(LogRequest { attempt: noise.clone() }).await.is_err());
         assert!(chunks.get_chunk(ChunkRequest { chunk: noise.clone(), prove: false }).await.is_err());
         let block = PutBlock { permit: noise.clone(), data: noise.into() };
