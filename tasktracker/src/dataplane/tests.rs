@@ -197,7 +197,8 @@ async fn a_lost_or_shortened_file_is_an_answer_that_fails() {
 async fn answers_that_are_none_end_the_fetch() {
     let length = |length: u64| [&[FOUND][..], &length.to_le_bytes()].concat();
     let voted = segment(&bytes());
-    let cases: [(Vec<u8>, fn(&FetchFault) -> bool); 6] = [
+    type Check = fn(&FetchFault) -> bool;
+    let cases: [(Vec<u8>, Check); 6] = [
         (vec![], |fault| matches!(fault, FetchFault::Broken(_))),
         (vec![99], |fault| matches!(fault, FetchFault::Broken(_))),
         (vec![NOT_FOUND], |fault| matches!(fault, FetchFault::NotFound)),
