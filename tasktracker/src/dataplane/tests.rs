@@ -81,6 +81,7 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound").to_string();
         let (mut grpc, accepting) = accept(listener, server);
+        let stopped = stop.clone();
         tasks.spawn(async move {
             // In gRPC's place: says that the connection has come here, and ends it.
             let answering = async {
@@ -88,7 +89,11 @@ impl Served {
                     let _ = stream.expect("accepted").write_all(b"grpc").await;
                 }
             };
-            tokio::select! { () = answering => {}, () = accepting => {} }
+            tokio::select! {
+                () = answering => {}
+                () = accepting => {}
+                () = stopped.cancelled() => {}
+            }
         });
         Self { folder, address, stop, tasks }
     }
