@@ -5,8 +5,17 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 use tempfile::TempDir;
+
+/// One test at a time: a process that another thread starts while a program is being written has it open for writing until
+/// it becomes what it is to be, and meanwhile nobody can run the program.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The command, alone in a folder.
 fn alone() -> TempDir {
@@ -29,6 +38,7 @@ fn bench(folder: &Path, path: &Path, arguments: &[&str]) -> Output {
 
 #[test]
 fn without_the_program_it_says_how_to_build_it() {
+    let _alone = one_at_a_time();
     let (folder, empty) = (alone(), tempfile::tempdir().expect("a folder"));
     let output = bench(folder.path(), empty.path(), &["overhead"]);
     let text = String::from_utf8_lossy(&output.stderr);
@@ -38,6 +48,7 @@ fn without_the_program_it_says_how_to_build_it() {
 
 #[test]
 fn arguments_go_through_as_they_are_and_the_exit_code_comes_back() {
+    let _alone = one_at_a_time();
     let folder = alone();
     put_program(folder.path(), "beside");
     let output = bench(folder.path(), folder.path(), &["overhead", "--size", "1MiB", "--help"]);
@@ -49,6 +60,7 @@ fn arguments_go_through_as_they_are_and_the_exit_code_comes_back() {
 
 #[test]
 fn the_program_beside_it_comes_before_one_on_the_path() {
+    let _alone = one_at_a_time();
     let (folder, other) = (alone(), tempfile::tempdir().expect("a folder"));
     put_program(other.path(), "path");
     let found = bench(folder.path(), other.path(), &["x"]);
