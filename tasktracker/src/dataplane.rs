@@ -29,6 +29,7 @@ pub(crate) use self::{
 
 use quorate_protocol::ids::{AttemptId, TrackerId};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How a connection of the data plane begins. HTTP/2 begins with `PRI`.
 const MAGIC: [u8; 4] = *b"QSG1";
@@ -36,6 +37,16 @@ const MAGIC: [u8; 4] = *b"QSG1";
 const REQUEST_BYTES_MAX: usize = 64;
 const FOUND: u8 = 1;
 const NOT_FOUND: u8 = 0;
+
+/// The time that a whole segment may take, before its server or its reader is given up: a trickle never ends by itself.
+const SEGMENT_PATIENCE: Duration = Duration::from_secs(20);
+/// A second more for each of so many bytes.
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+
+/// How long a segment of so many bytes may take.
+pub(crate) fn patience(length: u64) -> Duration {
+    SEGMENT_PATIENCE + Duration::from_secs(length / BYTES_PER_SECOND_MIN)
+}
 
 /// Which segment a reader wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -21,9 +21,6 @@ use tonic::Streaming;
 
 /// A server that sends nothing for so long is not waited for.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// A whole segment may take so long, and longer by a second for each of these bytes: a server that trickles is given up.
-const SEGMENT_TIMEOUT: Duration = Duration::from_secs(20);
-const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 /// What a server may send beyond its segment when it is to sign what it sent.
 const RUN_ON_BYTES: u64 = 8 << 20;
 
@@ -122,12 +119,7 @@ async fn first_try(
     let key = SegmentKey { attempt: wanted.attempt, partition: wanted.partition, reader };
     let receiving = dataplane::receive(peers.connections(), (wanted.server, &address), &key, segment, sink);
     let silent = || Err(io::Error::new(io::ErrorKind::TimedOut, "it is too slow").into());
-    tokio::time::timeout(patience(segment), receiving).await.unwrap_or_else(|_| silent())
-}
-
-/// How long a whole segment may take.
-fn patience(segment: &Segment) -> Duration {
-    SEGMENT_TIMEOUT + Duration::from_secs(segment.length / BYTES_PER_SECOND_MIN)
+    tokio::time::timeout(dataplane::patience(segment.length), receiving).await.unwrap_or_else(|_| silent())
 }
 
 /// Makes evidence of what a server signed, when it is evidence.
@@ -165,7 +157,7 @@ async fn with_proof(
     sink: &mut (dyn FnMut(u64, &[u8]) -> io::Result<()> + Send),
 ) -> Result<Received, ReceiveError> {
     let receiving = receive_all(peers, reader, wanted, segment, sink);
-    tokio::time::timeout(patience(segment), receiving).await.unwrap_or(Err(ReceiveError::Server))
+    tokio::time::timeout(dataplane::patience(segment.length), receiving).await.unwrap_or(Err(ReceiveError::Server))
 }
 
 async fn receive_all(

@@ -1,6 +1,6 @@
 //! The server's end of the data plane.
 
-use super::{FOUND, MAGIC, NOT_FOUND, REQUEST_BYTES_MAX, SegmentKey};
+use super::{FOUND, MAGIC, NOT_FOUND, REQUEST_BYTES_MAX, SegmentKey, patience};
 use crate::outputs::Outputs;
 use bytes::Bytes;
 use quorate_engine::program::LocalBytes;
@@ -12,7 +12,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     net::TcpStream as BlockingStream,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,8 +25,8 @@ const SENDS_MAX: usize = 32;
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 /// A reader that takes nothing for so long is left.
 const READER_PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes lent to the socket at once.
-const SEND_BYTES: usize = 8 << 20;
+/// Bytes lent to the socket at once: between two such calls the time is looked at.
+const SEND_BYTES: usize = 256 << 10;
 
 /// Serves a tracker's map outputs.
 pub(crate) struct SegmentServer {
@@ -73,7 +73,8 @@ impl SegmentServer {
         loop {
             let Some(key) = patiently(IDLE_PATIENCE, next_request(&mut stream)).await? else { return Ok(()) };
             let permit = Arc::clone(&self.sends).acquire_owned().await.map_err(io::Error::other)?;
-            let sending = Sending { segment: self.find(&key), lie: Arc::clone(&self.lie), key };
+            let sending =
+                Sending { segment: self.find(&key), lie: Arc::clone(&self.lie), stop: self.stop.clone(), key };
             // Sending waits for the disk and the reader; the permit goes with it, wherever this future goes.
             let sent = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
@@ -110,6 +111,7 @@ async fn next_request(stream: &mut TcpStream) -> io::Result<Option<SegmentKey>> 
 struct Sending {
     segment: Option<LocalBytes>,
     lie: Arc<dyn Lie>,
+    stop: CancellationToken,
     key: SegmentKey,
 }
 
@@ -123,7 +125,7 @@ impl Sending {
             None => stream.write_all(&[NOT_FOUND])?,
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => stream.write_all(&[NOT_FOUND])?,
             Some(Err(error)) => return Err(error),
-            Some(Ok((segment, file))) if self.lie.serves_rightly() => send_file(&stream, &file, segment)?,
+            Some(Ok((segment, file))) if self.lie.serves_rightly() => self.send_file(&stream, &file, segment)?,
             Some(Ok((segment, file))) => self.send_spoilt(&mut stream, file, segment)?,
         }
         stream.set_nonblocking(true)?;
@@ -144,27 +146,32 @@ impl Sending {
         stream.write_all(&answer_header(bytes.iter().map(|block| block.len() as u64).sum()))?;
         bytes.iter().try_for_each(|block| stream.write_all(block))
     }
+
+    /// Sends a part of a file without bringing it into this process. A reader that takes it in a trickle is left, and all
+    /// are when the tracker stops.
+    fn send_file(&self, mut stream: &BlockingStream, file: &File, segment: &LocalBytes) -> io::Result<()> {
+        stream.write_all(&answer_header(segment.length))?;
+        let (start, patience) = (Instant::now(), patience(segment.length));
+        let (mut offset, mut left) = (segment.offset, segment.length);
+        while left > 0 {
+            if start.elapsed() > patience || self.stop.is_cancelled() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(SEND_BYTES);
+            match rustix::fs::sendfile(stream, file, Some(&mut offset), count) {
+                // The file is shorter than it was: the reader sees that the answer ends early.
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(sent) => left = left.saturating_sub(sent as u64),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 fn answer_header(length: u64) -> [u8; 9] {
     let mut header = [FOUND; 9];
     header[1..].copy_from_slice(&length.to_le_bytes());
     header
-}
-
-/// Sends a part of a file without bringing it into this process.
-fn send_file(mut stream: &BlockingStream, file: &File, segment: &LocalBytes) -> io::Result<()> {
-    stream.write_all(&answer_header(segment.length))?;
-    let (mut offset, mut left) = (segment.offset, segment.length);
-    while left > 0 {
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(SEND_BYTES);
-        match rustix::fs::sendfile(stream, file, Some(&mut offset), count) {
-            // The file is shorter than it was: the reader sees that the answer ends early.
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(sent) => left = left.saturating_sub(sent as u64),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
