@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_protocol::{
     digest::{ChunkId, Digest},
-    spent,
+    limits, spent,
 };
 use std::{
     fs::File,
@@ -33,7 +33,8 @@ pub(crate) async fn name_of(bytes: &Bytes) -> ChunkId {
 /// The name of a file's bytes, and how many there are. They are read in pieces, so that no room for all of them is needed.
 pub(crate) async fn name_of_file(path: PathBuf) -> io::Result<(ChunkId, u64)> {
     let read = move || {
-        let mut file = File::open(path)?;
+        // What is longer than any chunk is none, whatever it holds.
+        let mut file = File::open(path)?.take(limits::CHUNK_BYTES_MAX + 1);
         let mut hasher = blake3::Hasher::new();
         let mut piece = vec![0; PIECE_BYTES];
         let mut length = 0;

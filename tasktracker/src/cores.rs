@@ -1,8 +1,7 @@
 //! The processor's cores, shared by the map attempts of all trackers in one process.
 //!
 //! An embedded cluster has more slots than the machine has cores. Map attempts that all run at once push each other's tables and
-//! buffers out of the caches, and take memory for all of them: measured with ten map slots on two cores, word count costs
-//! half as much again. So a map attempt waits for a core, but not for ever: a program that never ends must not keep others
+//! buffers out of the caches, and take memory for all of them: ten word counts at once on two cores took twice the CPU time of two at once. So a map attempt waits for a core, but not for ever: a program that never ends must not keep others
 //! from beginning. Reduce attempts do not: they wait for disks, and would keep a core meanwhile.
 
 use std::{

@@ -1,9 +1,8 @@
 //! The data plane: segments as raw bytes over TCP.
 //!
 //! It shares its port with the tracker's gRPC services. A connection that begins with [`MAGIC`] belongs here, every other
-//! one is gRPC's. Measured on loopback, a gigabyte costs a quarter of the CPU time that messages of a megabyte over gRPC
-//! cost: the server lends the file's pages to the socket [sendfile(2)], and the reader copies them once, into a buffer
-//! that is still in its cache when it is digested.
+//! one is gRPC's. The server lends the file's pages to the socket [sendfile(2)], and the reader copies them once, into a
+//! buffer that is still in its cache when it is digested.
 //!
 //! ```text
 //! reader: "QSG1", then for each request

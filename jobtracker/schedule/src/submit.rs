@@ -220,3 +220,24 @@ impl Job {
         local
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_protocol::{
+        digest::ChunkId,
+        file::{Manifest, Placement},
+    };
+
+    #[test]
+    fn a_split_is_at_home_where_its_middle_is() {
+        let chunk = |n: u8| (ChunkId(Digest::of(&[n])), 100);
+        let run = |server| Placement { chunks: 2, servers: vec![TrackerId::new(server)] };
+        let manifest = Manifest { chunks: (0..4).map(chunk).collect() };
+        let file = File { manifest, placements: vec![run(0), run(1)] };
+        let files = [(Path::parse("/in").expect("a path"), file)];
+        let split = |start, end| Split { file: 0, start, end };
+        // The second begins a little before the second run.
+        assert_eq!(homes(&files, &[split(0, 198), split(198, 396), split(396, 400), split(0, 400)]), [0, 1, 1, 1]);
+    }
+}
