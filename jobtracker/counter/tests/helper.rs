@@ -10,14 +10,11 @@ use quorate_counter::{
 };
 use quorate_protocol::{digest::Digest, ids::ReplicaId, sign::SecretKey};
 use std::{
-    env, fs,
-    io::{ErrorKind, Read, Write},
+    env,
+    io::{Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{
-            fs::PermissionsExt,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -239,21 +236,4 @@ fn a_helper_that_is_not_there_or_says_nothing_is_unreachable() {
     let _silent = listen(&path, own_user()).expect("a socket");
     let silent = Remote::connect(&path, Duration::from_millis(20));
     assert!(matches!(silent, Err(DeviceError::Unreachable(_))), "{silent:?}");
-}
-
-#[test]
-fn the_socket_is_the_owners_and_takes_the_place_of_a_left_one_only() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("socket");
-    for _ in 0..2 {
-        listen(&path, own_user()).expect("a socket, also where one was left");
-        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-    }
-    let taken = listen(&path, own_user()).expect("a socket");
-    assert_eq!(listen(&path, own_user()).expect_err("it is in use").kind(), ErrorKind::AddrInUse);
-    UnixStream::connect(&path).expect("it is still the first one's");
-    drop(taken);
-    fs::remove_file(&path).and_then(|()| fs::write(&path, "precious")).expect("writes");
-    listen(&path, own_user()).expect_err("a file is in its place");
-    assert_eq!(fs::read(&path).expect("there"), b"precious");
 }
