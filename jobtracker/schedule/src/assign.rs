@@ -203,7 +203,6 @@ impl Job {
             progressed: now,
             units: 0,
             limit: None,
-            alarm,
             is_rerun,
             was_overdue: false,
             is_complained: false,
@@ -211,7 +210,9 @@ impl Job {
         };
         task.add_attempt(attempt, quorum);
         self.attempts += 1;
-        self.participants.insert(tracker);
+        if let Some(member) = self.crew.get_mut(tracker) {
+            member.takes_part = true;
+        }
         workforce.start(tracker, AttemptId { task: id, attempt: number }, work, alarm);
         self.refresh(id);
     }

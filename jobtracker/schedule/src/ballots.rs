@@ -28,7 +28,6 @@ impl Job {
     ) {
         let (id, voter) = (heard.vote.attempt, heard.vote.tracker);
         let Some(attempt) = self.attempt(id).filter(|attempt| attempt.tracker == voter) else { return };
-        let alarm = attempt.alarm.filter(|_| attempt.is_active());
         match &attempt.state {
             AttemptState::Running | AttemptState::Overdue { .. } | AttemptState::Cancelled => {}
             AttemptState::Voted(_) => {
@@ -40,7 +39,7 @@ impl Job {
         if let Some(task) = self.task_mut(id.task) {
             task.keep(id.attempt, heard);
         }
-        workforce.voted(voter, id, alarm);
+        workforce.voted(voter, id);
         self.add_cost(cost);
         match self.task(id.task).and_then(|task| task.agreed) {
             None => self.count(workforce, id, charges),
@@ -122,8 +121,8 @@ impl Job {
             false => tracker.outvoted += 1,
         });
         if is_agreed {
-            if id.stage == Stage::Map {
-                self.served.entry(voter).or_default().push(id.index);
+            if let Some(member) = self.crew.get_mut(voter).filter(|_| id.stage == Stage::Map) {
+                member.served.push(id.index);
             }
             return;
         }

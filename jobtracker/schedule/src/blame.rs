@@ -257,7 +257,8 @@ impl Job {
     /// Notes that a reader has no use for the output of an attempt; whether the reader may say so, and it is one that
     /// voted.
     fn miss(&mut self, workforce: &Workforce, reporter: TrackerId, about: TrackerId, id: AttemptId) -> bool {
-        if reporter == about || !self.participants.contains(&reporter) || !workforce.is_fit(reporter) {
+        let takes_part = self.crew.get(reporter).is_some_and(|member| member.takes_part);
+        if reporter == about || !takes_part || !workforce.is_fit(reporter) {
             return false;
         }
         let voted = |attempt: &&mut Attempt| attempt.tracker == about && attempt.vote().is_some();

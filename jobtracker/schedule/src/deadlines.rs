@@ -90,7 +90,10 @@ impl Job {
         for index in 0..self.reduces.all.len() as u32 {
             let task = self.task_id(Stage::Reduce, index);
             let attempts = self.task(task).into_iter().flat_map(|task| (0u16..).zip(&task.attempts));
-            let silent = attempts.filter(|(_, attempt)| attempt.is_active() && attempt.alarm.is_none());
+            let silent = attempts.filter(|(number, attempt)| {
+                let name = AttemptId { task, attempt: *number };
+                attempt.is_active() && workforce.alarm_of(attempt.tracker, name).is_none()
+            });
             let due: Vec<_> = silent.map(|(number, attempt)| (number, self.deadline(Stage::Reduce, attempt))).collect();
             for (number, due) in due {
                 self.set_alarm(workforce, AttemptId { task, attempt: number }, due);
@@ -98,10 +101,9 @@ impl Job {
         }
     }
 
-    fn set_alarm(&mut self, workforce: &mut Workforce, id: AttemptId, to: Option<OrderedTime>) {
-        if let Some(attempt) = self.attempt_mut(id) {
-            workforce.move_alarm(id, attempt.alarm, to);
-            attempt.alarm = to;
+    fn set_alarm(&self, workforce: &mut Workforce, id: AttemptId, to: Option<OrderedTime>) {
+        if let Some(attempt) = self.attempt(id) {
+            workforce.set_alarm(attempt.tracker, id, to);
         }
     }
 
@@ -174,7 +176,7 @@ impl Job {
             let id = AttemptId { task: voted.task, attempt: number };
             let Some(attempt) = self.attempt_mut(id) else { continue };
             attempt.limit = Some(attempt.limit.map_or(limit, |old| old.min(limit)));
-            if attempt.alarm.is_none_or(|alarm| limit < alarm) {
+            if workforce.alarm_of(attempt.tracker, id).is_none_or(|alarm| limit < alarm) {
                 self.set_alarm(workforce, id, Some(limit));
             }
         }

@@ -52,11 +52,11 @@ impl Scheduler {
     }
 
     fn stop_attempts(&mut self, job: &mut Job) {
-        for tracker in job.participants.clone() {
+        for tracker in job.participants().collect::<Vec<_>>() {
             for id in self.workforce.running(tracker, Some(job.id)) {
                 if let Some(attempt) = job.attempt_mut(id) {
                     attempt.state = AttemptState::Cancelled;
-                    self.workforce.release(tracker, id, attempt.alarm);
+                    self.workforce.release(tracker, id);
                 }
             }
         }
@@ -80,9 +80,9 @@ impl Scheduler {
             JobState::Succeeded => job.published(),
             JobState::Failed(_) | JobState::Killed | JobState::Running | JobState::Waiting(_) => BTreeMap::new(),
         };
-        for tracker in &job.participants {
-            let publish = publish.remove(tracker).unwrap_or_default();
-            self.workforce.direct(*tracker, Directive::JobEnded { job: job.id, publish, keep_segments });
+        for tracker in job.participants() {
+            let publish = publish.remove(&tracker).unwrap_or_default();
+            self.workforce.direct(tracker, Directive::JobEnded { job: job.id, publish, keep_segments });
         }
     }
 }

@@ -37,21 +37,23 @@ fn broken_by_trackers(scheduler: &Scheduler) -> Vec<String> {
     let mut broken = Vec::new();
     for tracker in scheduler.workforce.trackers() {
         for stage in [Stage::Map, Stage::Reduce] {
-            let running = tracker.running(stage);
-            if running.len() > usize::from(tracker.slots(stage)) {
+            if tracker.used(stage) > usize::from(tracker.slots(stage)) {
                 broken.push(format!("slots used are at most slots there: {}", tracker.id));
             }
-            if tracker.record.blame == Blame::Convicted && !running.is_empty() {
+            if tracker.record.blame == Blame::Convicted && tracker.used(stage) > 0 {
                 broken.push(format!("B-3 the convicted do no work: {}", tracker.id));
             }
-            let is_known = |id: &AttemptId| {
-                let attempt = scheduler.jobs.get(&id.task.job).and_then(|job| job.attempt(*id));
+            let is_known = |id: AttemptId| {
+                let attempt = scheduler.jobs.get(&id.task.job).and_then(|job| job.attempt(id));
                 attempt.is_some_and(|attempt| attempt.is_active() && attempt.tracker == tracker.id)
             };
-            if !running.iter().all(is_known) {
+            if !tracker.running(stage).all(is_known) {
                 broken.push(format!("a slot is held by an attempt that runs: {}", tracker.id));
             }
         }
+    }
+    if !scheduler.workforce.knows_alarms() {
+        broken.push("alarms are those of what runs".to_owned());
     }
     broken
 }
@@ -105,7 +107,7 @@ fn is_agreed_by_quorum(workforce: &Workforce, f: u32, task: &Task) -> bool {
 fn hold_slots(workforce: &Workforce, id: TaskId, task: &Task) -> bool {
     (0u16..).zip(&task.attempts).filter(|(_, attempt)| attempt.is_active()).all(|(number, attempt)| {
         let name = AttemptId { task: id, attempt: number };
-        workforce.tracker(attempt.tracker).is_some_and(|tracker| tracker.running(id.stage).contains(&name))
+        workforce.tracker(attempt.tracker).is_some_and(|tracker| tracker.holds(name))
     })
 }
 
@@ -116,9 +118,7 @@ fn wants_are_known(job: &Job, id: TaskId, task: &Task) -> bool {
 
 fn have_alarms(workforce: &Workforce, job: &Job, id: TaskId, task: &Task) -> bool {
     (0u16..).zip(&task.attempts).filter(|(_, attempt)| attempt.is_active()).all(|(number, attempt)| {
-        match attempt.alarm {
-            Some(alarm) => workforce.has_alarm(AttemptId { task: id, attempt: number }, alarm),
-            None => job.clock(id.stage, attempt).is_none(),
-        }
+        let alarm = workforce.alarm_of(attempt.tracker, AttemptId { task: id, attempt: number });
+        alarm.is_some() || job.clock(id.stage, attempt).is_none()
     })
 }

@@ -4,6 +4,7 @@ use crate::{
     blame::Complaints,
     bounds::{COMPLAINT_RERUNS_MAX, RERUNS_MAX},
     log::Log,
+    table::Table,
     task::{Attempt, AttemptState, Task},
     wants::{Urgency, Wants},
     workforce::{DomainIndex, Workforce},
@@ -20,7 +21,7 @@ use quorate_protocol::{
     vote::{Ballot, Counters},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The tasks of one stage.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -38,6 +39,15 @@ impl Tasks {
     pub(crate) fn are_agreed(&self) -> bool {
         self.agreed as usize == self.all.len()
     }
+}
+
+/// What one tracker did for a job.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Member {
+    /// Whether it was given an attempt.
+    pub(crate) takes_part: bool,
+    /// The map tasks that it voted for as agreed.
+    pub(crate) served: Vec<u32>,
 }
 
 /// How a job ends.
@@ -80,16 +90,14 @@ pub(crate) struct Job {
     pub(crate) reduces: Tasks,
     /// The log that reducers follow.
     pub(crate) verdicts: Log,
-    /// The map tasks that each tracker voted for as agreed.
-    pub(crate) served: BTreeMap<TrackerId, Vec<u32>>,
+    /// What each tracker of the cluster did for it.
+    pub(crate) crew: Table<Member>,
     /// Agreed map tasks whose bytes nobody can serve.
     pub(crate) lacking: BTreeSet<u32>,
     /// Since when reducers have all that they need: their progress clocks run from then on.
     pub(crate) settled: Option<OrderedTime>,
     /// Whether reducers' clocks have just started, so that they need alarms.
     pub(crate) clocks_start: bool,
-    /// Every tracker that was given an attempt.
-    pub(crate) participants: BTreeSet<TrackerId>,
     pub(crate) complaints: Complaints,
     pub(crate) attempts: u64,
     pub(crate) cost: Cost,
@@ -109,6 +117,10 @@ impl Job {
     /// The job's f.
     pub(crate) fn f(&self) -> u32 {
         self.specification.f
+    }
+    /// Every tracker that was given an attempt.
+    pub(crate) fn participants(&self) -> impl Iterator<Item = TrackerId> {
+        self.crew.iter().filter(|(_, member)| member.takes_part).map(|(id, _)| id)
     }
     /// A stage's tasks.
     pub(crate) fn tasks(&self, stage: Stage) -> &Tasks {
@@ -187,9 +199,9 @@ impl Job {
     /// Ends an attempt that will not vote: `why` is [`AttemptState::Lost`] or [`AttemptState::Declined`].
     pub(crate) fn lose(&mut self, workforce: &mut Workforce, id: AttemptId, why: AttemptState) {
         let Some(attempt) = self.attempt_mut(id).filter(|attempt| attempt.is_active()) else { return };
-        let (tracker, alarm) = (attempt.tracker, attempt.alarm);
+        let tracker = attempt.tracker;
         attempt.state = why;
-        workforce.release(tracker, id, alarm);
+        workforce.release(tracker, id);
         let f = self.f();
         if let Some(reason) = self.task(id.task).and_then(|task| task.hopeless(f)) {
             self.end(Ending::Failed(JobFailure::NotRunnable { task: id.task, reason }));
@@ -207,7 +219,7 @@ impl Job {
         for (number, attempt) in task.attempts.iter_mut().enumerate().filter(|(_, attempt)| attempt.is_active()) {
             let name = AttemptId { task: id, attempt: number as u16 };
             attempt.state = state.clone();
-            workforce.release(attempt.tracker, name, attempt.alarm);
+            workforce.release(attempt.tracker, name);
             workforce.direct(attempt.tracker, Directive::Cancel { attempt: name });
         }
     }
@@ -240,9 +252,13 @@ impl Job {
             Ballot::Failed { .. } => return,
         };
         for (name, value) in counters {
-            if self.counters.len() < limits::COUNTERS_MAX || self.counters.contains_key(name) {
-                let sum = self.counters.entry(name.clone()).or_default();
-                *sum = sum.saturating_add(*value);
+            let has_room = self.counters.len() < limits::COUNTERS_MAX;
+            match self.counters.get_mut(name) {
+                Some(sum) => *sum = sum.saturating_add(*value),
+                None if has_room => {
+                    self.counters.insert(name.clone(), *value);
+                }
+                None => {}
             }
         }
     }
@@ -314,8 +330,10 @@ impl Job {
     /// As [`Job::check_served`], for all map tasks that a tracker serves.
     pub(crate) fn check_served_by(&mut self, workforce: &Workforce, tracker: TrackerId) {
         // Taken out and put back: the check changes the job, not this list.
-        let Some(maps) = self.served.remove(&tracker) else { return };
+        let Some(maps) = self.crew.get_mut(tracker).map(|member| std::mem::take(&mut member.served)) else { return };
         maps.iter().for_each(|index| self.check_served(workforce, *index));
-        self.served.insert(tracker, maps);
+        if let Some(member) = self.crew.get_mut(tracker) {
+            member.served = maps;
+        }
     }
 }

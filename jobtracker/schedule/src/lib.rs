@@ -14,6 +14,7 @@
 
 mod assign;
 mod ballots;
+mod bits;
 mod blame;
 mod bounds;
 mod deadlines;
@@ -23,6 +24,7 @@ mod job;
 mod log;
 mod pool;
 mod submit;
+mod table;
 mod task;
 mod tracker;
 mod views;
@@ -105,7 +107,7 @@ impl Scheduler {
 
     /// When [`Scheduler::advance`] is needed, unless a command comes before.
     pub fn next_deadline(&self) -> Option<OrderedTime> {
-        self.workforce.next_alarm().map(|(time, _)| time)
+        self.workforce.next_alarm_time()
     }
 
     /// A tracker's directives that it did not acknowledge, from a number on, at most `max` of them. None for a process
@@ -133,7 +135,7 @@ impl Scheduler {
     fn pass_time(&mut self, now: OrderedTime) {
         let before = self.workforce.now;
         self.workforce.now = before.max(now);
-        let missed = self.workforce.next_alarm().map_or(0, |(time, _)| now.since(time));
+        let missed = self.workforce.next_alarm_time().map_or(0, |time| now.since(time));
         if missed <= OUTAGE_MS {
             return;
         }
@@ -159,7 +161,8 @@ impl Scheduler {
 
     fn ring_alarms(&mut self, now: OrderedTime) {
         self.pass_time(now);
-        while let Some((time, attempt)) = self.workforce.next_alarm().filter(|(time, _)| *time <= self.workforce.now) {
+        while self.workforce.next_alarm_time().is_some_and(|time| time <= self.workforce.now) {
+            let Some((time, attempt)) = self.workforce.next_alarm() else { return };
             let job = self.jobs.get_mut(&attempt.task.job).expect("only attempts of live jobs have alarms");
             job.alarm(&mut self.workforce, attempt);
             self.close(attempt.task.job);

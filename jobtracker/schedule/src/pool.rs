@@ -1,12 +1,15 @@
 //! The trackers that can run a stage's attempts of one target, by failure domain: who is there, and who has a slot free.
 //!
-//! A search names at most 2f + 1 domains to avoid and a bounded number of trackers to avoid, so that it looks at no more
-//! than these plus one.
+//! A search names at most 2f + 1 domains to avoid and a bounded number of trackers to avoid, so that for each load that
+//! trackers have it looks at no more than these plus one.
 
 use crate::{tracker::Offer, workforce::DomainIndex};
 use quorate_protocol::ids::TrackerId;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 /// How gladly a tracker is given work, the least first: what speaks against it, then the slots in use.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -32,10 +35,8 @@ pub(crate) enum Found {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Pool {
     live: BTreeMap<DomainIndex, BTreeSet<TrackerId>>,
-    free: BTreeMap<DomainIndex, BTreeSet<(Load, TrackerId)>>,
-    /// The first of each domain in `free`.
-    best: BTreeSet<(Load, DomainIndex)>,
-    free_count: usize,
+    /// The least loaded first; those of one load by domain, so that a search steps over a domain at once.
+    free: BTreeSet<(Load, DomainIndex, TrackerId)>,
 }
 
 impl Pool {
@@ -47,7 +48,12 @@ impl Pool {
 
     /// Takes a tracker out, as it was entered.
     pub(crate) fn leave(&mut self, id: TrackerId, domain: DomainIndex, load: Option<Load>) {
-        remove_from(&mut self.live, domain, &id);
+        if let Some(live) = self.live.get_mut(&domain) {
+            live.remove(&id);
+            if live.is_empty() {
+                self.live.remove(&domain);
+            }
+        }
         self.reload(id, domain, load, None);
     }
 
@@ -62,28 +68,22 @@ impl Pool {
     }
 
     fn reload(&mut self, id: TrackerId, domain: DomainIndex, before: Option<Load>, after: Option<Load>) {
-        let first = self.first_of(domain);
-        if before.is_some_and(|load| remove_from(&mut self.free, domain, &(load, id))) {
-            self.free_count -= 1;
+        if let Some(load) = before {
+            self.free.remove(&(load, domain, id));
         }
-        if after.is_some_and(|load| self.free.entry(domain).or_default().insert((load, id))) {
-            self.free_count += 1;
-        }
-        let now = self.first_of(domain);
-        if first != now {
-            first.map(|first| self.best.remove(&first));
-            self.best.extend(now);
+        if let Some(load) = after {
+            self.free.insert((load, domain, id));
         }
     }
 
     /// How many trackers have a free slot.
     pub(crate) fn free_count(&self) -> usize {
-        self.free_count
+        self.free.len()
     }
 
     /// The trackers with a free slot.
     pub(crate) fn free(&self) -> impl Iterator<Item = TrackerId> {
-        self.free.values().flatten().map(|(_, id)| *id)
+        self.free.iter().map(|(_, _, id)| *id)
     }
 
     /// How many domains have a live tracker.
@@ -108,22 +108,16 @@ impl Pool {
     }
 
     fn find_free(&self, occupied: &[DomainIndex], spoiled: &[TrackerId]) -> Option<TrackerId> {
-        let mut domains = self.best.iter().map(|(_, domain)| domain).filter(|domain| !occupied.contains(domain));
-        domains.find_map(|domain| self.free.get(domain)?.iter().map(|(_, id)| *id).find(|id| !spoiled.contains(id)))
+        let mut next = self.free.first();
+        while let Some((load, domain, id)) = next {
+            if !occupied.contains(domain) && !spoiled.contains(id) {
+                return Some(*id);
+            }
+            let last = if occupied.contains(domain) { TrackerId::new(u32::MAX) } else { *id };
+            next = self.free.range((Bound::Excluded((*load, *domain, last)), Bound::Unbounded)).next();
+        }
+        None
     }
-
-    fn first_of(&self, domain: DomainIndex) -> Option<(Load, DomainIndex)> {
-        self.free.get(&domain)?.first().map(|(load, _)| (*load, domain))
-    }
-}
-
-fn remove_from<T: Ord>(sets: &mut BTreeMap<DomainIndex, BTreeSet<T>>, domain: DomainIndex, item: &T) -> bool {
-    let Some(set) = sets.get_mut(&domain) else { return false };
-    let removed = set.remove(item);
-    if set.is_empty() {
-        sets.remove(&domain);
-    }
-    removed
 }
 
 #[cfg(test)]

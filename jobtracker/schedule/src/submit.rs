@@ -4,10 +4,11 @@ use crate::{
     Scheduler,
     blame::Complaints,
     bounds::ANSWER_BYTES_MAX,
-    job::{Job, Tasks},
+    job::{Job, Member, Tasks},
     log::Log,
+    table::Table,
     task::Task,
-    wants::{Urgency, Wants},
+    wants::{Local, Urgency, Wants},
     workforce::Workforce,
 };
 use quorate_protocol::{
@@ -15,12 +16,12 @@ use quorate_protocol::{
     command::{Cost, Refusal},
     digest::Digest,
     file::{File, Path},
-    ids::{JobId, OrderedTime, TrackerId},
+    ids::{JobId, OrderedTime, Stage},
     job::{InputKind, Program, Specification, Split, is_compressed, splits},
     limits,
     vote::Counters,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 impl Scheduler {
     /// Takes a job in.
@@ -186,13 +187,12 @@ impl Job {
             splits,
             target,
             maps: Tasks::default(),
-            reduces: tasks(partitions, BTreeMap::new()),
+            reduces: tasks(partitions, Local::default()),
             verdicts: Log::default(),
-            served: BTreeMap::new(),
+            crew: Table::new(workforce.trackers().map(|tracker| (tracker.id, Member::default()))),
             lacking: BTreeSet::new(),
             settled: None,
             clocks_start: false,
-            participants: BTreeSet::new(),
             complaints: Complaints::default(),
             attempts: 0,
             cost: Cost::default(),
@@ -209,12 +209,13 @@ impl Job {
         job
     }
 
-    fn local_maps(&self, workforce: &Workforce, maps: u32) -> BTreeMap<TrackerId, VecDeque<u32>> {
-        let mut local: BTreeMap<TrackerId, VecDeque<u32>> = BTreeMap::new();
+    fn local_maps(&self, workforce: &Workforce, maps: u32) -> Local {
+        let mut local = Local::new(workforce.trackers().map(|tracker| (tracker.id, VecDeque::new())));
         for index in 0..maps {
-            let holders = self.holders(self.task_id(quorate_protocol::ids::Stage::Map, index));
-            for holder in holders.iter().filter(|id| workforce.tracker(**id).is_some()) {
-                local.entry(*holder).or_default().push_back(index);
+            for holder in self.holders(self.task_id(Stage::Map, index)) {
+                if let Some(tasks) = local.get_mut(*holder) {
+                    tasks.push_back(index);
+                }
             }
         }
         local
@@ -227,6 +228,7 @@ mod tests {
     use quorate_protocol::{
         digest::ChunkId,
         file::{Manifest, Placement},
+        ids::TrackerId,
     };
 
     #[test]

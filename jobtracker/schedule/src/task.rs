@@ -117,8 +117,6 @@ pub(crate) struct Attempt {
     pub(crate) units: u64,
     /// It is overdue at this time whatever progress it claims.
     pub(crate) limit: Option<OrderedTime>,
-    /// When it must next be looked at, while it runs; `None` for a reducer whose clock stands still.
-    pub(crate) alarm: Option<OrderedTime>,
     /// Whether it ever was overdue: people are told, whatever came after.
     pub(crate) was_overdue: bool,
     /// Whether it only brings back the bytes of an agreed task.

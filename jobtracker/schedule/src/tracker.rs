@@ -92,6 +92,14 @@ impl Record {
     }
 }
 
+/// An attempt that holds a slot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Held {
+    attempt: AttemptId,
+    /// When it must next be looked at; `None` for a reducer whose clock stands still.
+    alarm: Option<OrderedTime>,
+}
+
 /// A tracker of the configuration.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Tracker {
@@ -111,8 +119,11 @@ pub(crate) struct Tracker {
     pub(crate) overdue: u64,
     pub(crate) agreed: u64,
     pub(crate) outvoted: u64,
-    running_maps: BTreeSet<AttemptId>,
-    running_reduces: BTreeSet<AttemptId>,
+    /// What holds its slots, in order.
+    running_maps: Vec<Held>,
+    running_reduces: Vec<Held>,
+    /// The earliest alarm of what it runs.
+    alarm: Option<OrderedTime>,
 }
 
 /// What a tracker that has slots for a stage offers, as the pools keep it.
@@ -138,8 +149,9 @@ impl Tracker {
             overdue: 0,
             agreed: 0,
             outvoted: 0,
-            running_maps: BTreeSet::new(),
-            running_reduces: BTreeSet::new(),
+            running_maps: Vec::new(),
+            running_reduces: Vec::new(),
+            alarm: None,
         }
     }
 
@@ -148,7 +160,10 @@ impl Tracker {
         match &mut self.registration {
             Some(old) if old.incarnation == registration.incarnation => old.address.clone_from(&registration.address),
             _ => {
-                assert!(self.running_count() == 0, "a new process runs none of the old one's attempts");
+                assert!(
+                    self.running_maps.is_empty() && self.running_reduces.is_empty(),
+                    "a new process runs none of the old one's attempts"
+                );
                 self.directives.restart();
                 self.registration = Some(registration.clone());
             }
@@ -167,22 +182,74 @@ impl Tracker {
         self.registration.as_ref().map(|registration| registration.incarnation)
     }
 
-    /// Attempts that hold one of its slots.
-    pub(crate) fn running(&self, stage: Stage) -> &BTreeSet<AttemptId> {
+    fn held(&self, stage: Stage) -> &Vec<Held> {
         match stage {
             Stage::Map => &self.running_maps,
             Stage::Reduce => &self.running_reduces,
         }
     }
-    /// As [`Tracker::running`].
-    pub(crate) fn running_mut(&mut self, stage: Stage) -> &mut BTreeSet<AttemptId> {
+    fn held_mut(&mut self, stage: Stage) -> &mut Vec<Held> {
         match stage {
             Stage::Map => &mut self.running_maps,
             Stage::Reduce => &mut self.running_reduces,
         }
     }
-    fn running_count(&self) -> usize {
-        self.running_maps.len() + self.running_reduces.len()
+    fn place(&self, attempt: AttemptId) -> Result<usize, usize> {
+        self.held(attempt.task.stage).binary_search_by_key(&attempt, |held| held.attempt)
+    }
+    /// Attempts that hold one of its slots.
+    pub(crate) fn running(&self, stage: Stage) -> impl Iterator<Item = AttemptId> {
+        self.held(stage).iter().map(|held| held.attempt)
+    }
+    /// How many slots are in use.
+    pub(crate) fn used(&self, stage: Stage) -> usize {
+        self.held(stage).len()
+    }
+    /// Whether an attempt holds one of its slots.
+    pub(crate) fn holds(&self, attempt: AttemptId) -> bool {
+        self.place(attempt).is_ok()
+    }
+
+    /// Gives one of its slots to an attempt.
+    pub(crate) fn hold(&mut self, attempt: AttemptId, alarm: Option<OrderedTime>) {
+        if let Err(place) = self.place(attempt) {
+            self.held_mut(attempt.task.stage).insert(place, Held { attempt, alarm });
+            self.alarm = self.first_alarm().map(|(time, _)| time);
+        }
+    }
+    /// Frees the slot of an attempt, if it still holds one.
+    pub(crate) fn let_go(&mut self, attempt: AttemptId) {
+        if let Ok(place) = self.place(attempt) {
+            self.held_mut(attempt.task.stage).remove(place);
+            self.alarm = self.first_alarm().map(|(time, _)| time);
+        }
+    }
+
+    /// When an attempt that it runs must next be looked at.
+    pub(crate) fn alarm_of(&self, attempt: AttemptId) -> Option<OrderedTime> {
+        let place = self.place(attempt).ok()?;
+        self.held(attempt.task.stage).get(place)?.alarm
+    }
+    /// Changes that.
+    pub(crate) fn set_alarm(&mut self, attempt: AttemptId, alarm: Option<OrderedTime>) {
+        let Ok(place) = self.place(attempt) else { return };
+        if let Some(held) = self.held_mut(attempt.task.stage).get_mut(place) {
+            held.alarm = alarm;
+            self.alarm = self.first_alarm().map(|(time, _)| time);
+        }
+    }
+    /// All alarms of what it runs.
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = Alarm> {
+        let held = self.running_maps.iter().chain(&self.running_reduces);
+        held.filter_map(|held| Some((held.alarm?, held.attempt)))
+    }
+    /// The first of them.
+    pub(crate) fn first_alarm(&self) -> Option<Alarm> {
+        self.alarms().min()
+    }
+    /// When the first of them rings.
+    pub(crate) fn next_alarm(&self) -> Option<OrderedTime> {
+        self.alarm
     }
 
     /// Its slots for a stage.
@@ -200,7 +267,7 @@ impl Tracker {
 
     /// Its load, when it has a free slot.
     pub(crate) fn load(&self, stage: Stage) -> Option<Load> {
-        let used = self.running(stage).len();
+        let used = self.used(stage);
         let is_free =
             self.is_fit() && used < usize::from(self.slots(stage)) && self.directives.len() < DIRECTIVES_CLOGGED;
         let rank = u8::from(self.is_tardy || self.record.blame != Blame::None);

@@ -109,7 +109,7 @@ fn fitting<T: Serialize>(all: Vec<T>) -> Vec<T> {
 
 impl Tracker {
     fn view(&self, workforce: &Workforce) -> TrackerView {
-        let used = |stage| u16::try_from(self.running(stage).len()).unwrap_or(u16::MAX);
+        let used = |stage| u16::try_from(self.used(stage)).unwrap_or(u16::MAX);
         TrackerView {
             id: self.id,
             domain: workforce.domain_label(self).clone(),

@@ -4,12 +4,13 @@
 
 use crate::{
     pool::{Found, Pool},
+    table::Table,
     tracker::{Alarm, Offer, Tracker},
 };
 use quorate_protocol::{
-    cluster::Cluster,
+    cluster::{Cluster, TrackerMember},
     command::Registration,
-    ids::{AttemptId, Domain, JobId, OrderedTime, Stage, TaskId, TrackerId},
+    ids::{AttemptId, Domain, JobId, OrderedTime, Stage, TrackerId},
     job::{Directive, Work},
 };
 use serde::{Deserialize, Serialize};
@@ -72,11 +73,11 @@ pub(crate) struct Workforce {
     /// The ordered time.
     pub(crate) now: OrderedTime,
     domains: Vec<Domain>,
-    trackers: BTreeMap<TrackerId, Tracker>,
+    trackers: Table<Tracker>,
     maps: Pools,
     reduces: Pools,
-    /// By their times, of which many attempts share one.
-    alarms: BTreeMap<OrderedTime, BTreeSet<AttemptId>>,
+    /// Of each tracker that runs something with an alarm, when the first one rings.
+    alarms: BTreeSet<(OrderedTime, TrackerId)>,
 }
 
 impl Workforce {
@@ -85,35 +86,32 @@ impl Workforce {
         let domains: BTreeSet<&Domain> = cluster.trackers.iter().map(|member| &member.domain).collect();
         let domains: Vec<Domain> = domains.into_iter().cloned().collect();
         let index = |domain: &Domain| DomainIndex(domains.partition_point(|other| other < domain) as u32);
-        let trackers = cluster
-            .trackers
-            .iter()
-            .map(|member| (member.id, Tracker::new(member.id, index(&member.domain), member.key)))
-            .collect();
+        let row = |member: &TrackerMember| (member.id, Tracker::new(member.id, index(&member.domain), member.key));
+        let trackers = Table::new(cluster.trackers.iter().map(row));
         Self {
             now: OrderedTime::default(),
             domains,
             trackers,
             maps: Pools::default(),
             reduces: Pools::default(),
-            alarms: BTreeMap::new(),
+            alarms: BTreeSet::new(),
         }
     }
 
     /// All trackers in the order of their numbers.
     pub(crate) fn trackers(&self) -> impl Iterator<Item = &Tracker> {
-        self.trackers.values()
+        self.trackers.iter().map(|(_, tracker)| tracker)
     }
     /// One tracker.
     pub(crate) fn tracker(&self, id: TrackerId) -> Option<&Tracker> {
-        self.trackers.get(&id)
+        self.trackers.get(id)
     }
     /// A tracker's domain.
     ///
     /// # Panics
     /// For a tracker outside the configuration: attempts are given to members only.
     pub(crate) fn domain(&self, id: TrackerId) -> DomainIndex {
-        self.trackers.get(&id).expect("attempts run on members of the configuration").domain
+        self.trackers.get(id).expect("attempts run on members of the configuration").domain
     }
     /// The label of a tracker's domain.
     pub(crate) fn domain_label(&self, tracker: &Tracker) -> &Domain {
@@ -121,16 +119,20 @@ impl Workforce {
     }
     /// Whether a tracker is there and not convicted.
     pub(crate) fn is_fit(&self, id: TrackerId) -> bool {
-        self.trackers.get(&id).is_some_and(Tracker::is_fit)
+        self.trackers.get(id).is_some_and(Tracker::is_fit)
     }
 
-    /// Changes a tracker and brings the pools up to date with it.
+    /// Changes a tracker and brings the pools and the alarms up to date with it.
     pub(crate) fn change(&mut self, id: TrackerId, change: impl FnOnce(&mut Tracker)) {
-        let Some(tracker) = self.trackers.get_mut(&id) else { return };
+        let Some(tracker) = self.trackers.get_mut(id) else { return };
         let offers = |tracker: &Tracker| [Stage::Map, Stage::Reduce].map(|stage| tracker.offer(stage));
-        let before = offers(tracker);
+        let (before, alarm) = (offers(tracker), tracker.next_alarm());
         change(tracker);
         let after = offers(tracker);
+        if alarm != tracker.next_alarm() {
+            alarm.map(|alarm| self.alarms.remove(&(alarm, id)));
+            self.alarms.extend(tracker.next_alarm().map(|alarm| (alarm, id)));
+        }
         for ((pools, before), after) in [&mut self.maps, &mut self.reduces].into_iter().zip(before).zip(after) {
             if before != after {
                 pools.change(tracker, before, after);
@@ -146,24 +148,19 @@ impl Workforce {
 
     /// Gives an attempt to a tracker.
     pub(crate) fn start(&mut self, id: TrackerId, attempt: AttemptId, work: Work, alarm: Option<OrderedTime>) {
-        self.move_alarm(attempt, None, alarm);
         self.change(id, |tracker| {
-            tracker.running_mut(attempt.task.stage).insert(attempt);
+            tracker.hold(attempt, alarm);
             tracker.directives.push(Directive::Start { attempt, work });
         });
     }
     /// Takes an attempt back: its slot is free.
-    pub(crate) fn release(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
-        self.move_alarm(attempt, alarm, None);
-        self.change(id, |tracker| {
-            tracker.running_mut(attempt.task.stage).remove(&attempt);
-        });
+    pub(crate) fn release(&mut self, id: TrackerId, attempt: AttemptId) {
+        self.change(id, |tracker| tracker.let_go(attempt));
     }
-    /// Notes that a tracker voted, which frees the attempt's slot if it still held it: then it may have an alarm.
-    pub(crate) fn voted(&mut self, id: TrackerId, attempt: AttemptId, alarm: Option<OrderedTime>) {
-        self.move_alarm(attempt, alarm, None);
+    /// Notes that a tracker voted, which frees the attempt's slot if it still held it.
+    pub(crate) fn voted(&mut self, id: TrackerId, attempt: AttemptId) {
         self.change(id, |tracker| {
-            tracker.running_mut(attempt.task.stage).remove(&attempt);
+            tracker.let_go(attempt);
             tracker.is_tardy = false;
         });
     }
@@ -173,43 +170,36 @@ impl Workforce {
     }
     /// What a tracker runs of one job, or of all.
     pub(crate) fn running(&self, id: TrackerId, job: Option<JobId>) -> Vec<AttemptId> {
-        let Some(tracker) = self.trackers.get(&id) else { return Vec::new() };
-        let of = |stage| {
-            let first = |job| AttemptId { task: TaskId { job, stage, index: 0 }, attempt: 0 };
-            let from = first(job.unwrap_or(JobId::new(0)));
-            tracker.running(stage).range(from..).take_while(move |a| job.is_none_or(|job| a.task.job == job)).copied()
-        };
+        let Some(tracker) = self.trackers.get(id) else { return Vec::new() };
+        let of = |stage| tracker.running(stage).filter(|attempt| job.is_none_or(|job| attempt.task.job == job));
         of(Stage::Map).chain(of(Stage::Reduce)).collect()
     }
 
-    /// Moves an attempt's alarm, from when there was one and to when there is to be one.
-    pub(crate) fn move_alarm(&mut self, attempt: AttemptId, from: Option<OrderedTime>, to: Option<OrderedTime>) {
-        if let Some(from) = from {
-            self.forget_alarm(attempt, from);
-        }
-        if let Some(to) = to {
-            self.alarms.entry(to).or_default().insert(attempt);
-        }
+    /// Moves an attempt's alarm to when there is to be one.
+    pub(crate) fn set_alarm(&mut self, id: TrackerId, attempt: AttemptId, to: Option<OrderedTime>) {
+        self.change(id, |tracker| tracker.set_alarm(attempt, to));
     }
-    fn forget_alarm(&mut self, attempt: AttemptId, at: OrderedTime) {
-        let Some(attempts) = self.alarms.get_mut(&at) else { return };
-        attempts.remove(&attempt);
-        if attempts.is_empty() {
-            self.alarms.remove(&at);
-        }
-    }
-    /// Whether an attempt has its alarm at this time.
-    pub(crate) fn has_alarm(&self, attempt: AttemptId, at: OrderedTime) -> bool {
-        self.alarms.get(&at).is_some_and(|attempts| attempts.contains(&attempt))
+    /// When an attempt that runs on a tracker must next be looked at.
+    pub(crate) fn alarm_of(&self, id: TrackerId, attempt: AttemptId) -> Option<OrderedTime> {
+        self.tracker(id)?.alarm_of(attempt)
     }
     /// The next alarm.
     pub(crate) fn next_alarm(&self) -> Option<Alarm> {
-        self.alarms.first_key_value().and_then(|(time, attempts)| Some((*time, *attempts.first()?)))
+        let (_, tracker) = self.alarms.first()?;
+        self.tracker(*tracker)?.first_alarm()
     }
-
+    /// When it rings.
+    pub(crate) fn next_alarm_time(&self) -> Option<OrderedTime> {
+        self.alarms.first().map(|(time, _)| *time)
+    }
     /// All attempts that have an alarm: those that run, but for reducers that wait for maps.
     pub(crate) fn alarmed(&self) -> Vec<AttemptId> {
-        self.alarms.values().flatten().copied().collect()
+        self.trackers().flat_map(Tracker::alarms).map(|(_, attempt)| attempt).collect()
+    }
+    /// Whether the alarms that are kept are those of the trackers.
+    pub(crate) fn knows_alarms(&self) -> bool {
+        let first = |tracker: &Tracker| Some((tracker.first_alarm()?.0, tracker.id));
+        self.trackers().filter_map(first).collect::<BTreeSet<_>>() == self.alarms
     }
 
     /// Finds a tracker for a task: one that holds its input when such a one is free and above suspicion.
@@ -220,7 +210,7 @@ impl Workforce {
                 && !need.spoiled.contains(&tracker.id)
                 && self.runs(tracker, need.target)
         };
-        let local = need.preferred.iter().filter_map(|id| self.trackers.get(id)).filter(suits);
+        let local = need.preferred.iter().filter_map(|id| self.trackers.get(*id)).filter(suits);
         let local = local.filter_map(|tracker| Some((tracker.load(need.stage)?, tracker.id)));
         match local.filter(|(load, _)| load.rank == 0).min() {
             Some((_, id)) => Found::Tracker(id),
