@@ -292,7 +292,7 @@ impl Reduction {
         let task =
             ReduceTask { context: self.worker.context(&self.plan, self.attempt), partition: self.attempt.task.index };
         let (program, scratch) = (Arc::clone(&self.program), self.folder.join("merge"));
-        let mut output = StagedOutput::new(&self.worker, self.attempt);
+        let mut output = StagedOutput::new(Arc::clone(&self.worker.store), Arc::clone(&self.worker.lie), self.attempt);
         let threads = self.worker.threads(self.attempt.task.job);
         self.runs.spawn(async move {
             let work = move || {
