@@ -21,7 +21,7 @@ use quorate_protocol::{
     query::JobView,
     sign::SecretKey,
 };
-use quorate_tasktracker::{Programs, Tracker};
+use quorate_tasktracker::{Neighbours, Programs, Tracker};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -297,6 +297,7 @@ impl LocalCluster {
         root: &Path,
     ) -> Result<(), Failure> {
         let program: Arc<ProgramOf> = Arc::new(ProgramOf::new(Arc::clone(&how.jobs)));
+        let neighbours = Neighbours::default();
         for (id, key) in keys {
             let options = quorate_tasktracker::Options {
                 cluster: Arc::clone(&cluster),
@@ -307,6 +308,7 @@ impl LocalCluster {
                 reduce_slots: how.slots.1,
                 liar: how.liars.get(&id).copied(),
                 programs: Programs::Embedded(Arc::<ProgramOf>::clone(&program)),
+                neighbours: neighbours.clone(),
             };
             let tracker =
                 Tracker::start(options, listen().await?).await.map_err(|e| trouble(&format!("start {id}"), &e))?;

@@ -15,6 +15,7 @@ mod difference;
 mod feed;
 mod fork;
 mod map;
+mod neighbours;
 mod outbox;
 mod outputs;
 mod peers;
@@ -28,6 +29,7 @@ mod tracker;
 mod worker;
 
 pub use difference::{Difference, DifferenceError, LogError, first_difference, read_log};
+pub use neighbours::Neighbours;
 pub use outputs::{Output, Outputs};
 pub use peers::{PeerError, Peers};
 pub use programs::Programs;

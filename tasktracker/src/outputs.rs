@@ -3,7 +3,10 @@
 //! A vote is written beside its data before anybody hears of it. After a restart each output is digested again, so that a
 //! disk that lost or changed bytes meanwhile makes the tracker forget an output, not contradict its own vote.
 
-use quorate_engine::{digest, program::Span};
+use quorate_engine::{
+    digest,
+    program::{LocalBytes, Span},
+};
 use quorate_protocol::{
     canonical,
     ids::{AttemptId, JobId},
@@ -148,6 +151,13 @@ impl Outputs {
     /// The output of an attempt.
     pub fn get(&self, attempt: AttemptId) -> Option<Arc<Output>> {
         self.jobs().get(&attempt.task.job)?.iter().find(|output| output.attempt == attempt).cloned()
+    }
+
+    /// Where a segment is, as the user's program said.
+    pub(crate) fn segment(&self, attempt: AttemptId, partition: u32) -> Option<LocalBytes> {
+        let output = self.get(attempt)?;
+        let span = output.spans.get(partition as usize)?;
+        Some(LocalBytes { path: output.data.clone(), offset: span.offset, length: span.length })
     }
 
     /// A job's outputs from a position on.

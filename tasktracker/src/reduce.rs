@@ -3,6 +3,7 @@
 use crate::{
     feed::{Feed, Item, Notice},
     map::{fresh_folder, joined},
+    neighbours,
     segments::{self, FetchError, Wanted},
     staged::StagedOutput,
     tentative::{Action, Copy, Input, Tentative},
@@ -16,7 +17,7 @@ use quorate_protocol::{
     ids::{AttemptId, TrackerId},
     job::JobPlan,
     sign::Signed,
-    vote::Ballot,
+    vote::{Ballot, Segment},
 };
 use std::{
     collections::BTreeMap,
@@ -150,7 +151,7 @@ impl Reduction {
             for action in actions {
                 match action {
                     Action::Fetch { map, copy, segment, failures, again } => {
-                        self.fetch(map, copy, segment.length, failures, again);
+                        self.fetch(map, copy, segment, failures, again);
                     }
                     Action::Abandon(map) => {
                         if let Some(fetch) = self.fetching.remove(&map) {
@@ -195,7 +196,7 @@ impl Reduction {
         }
     }
 
-    fn fetch(&mut self, map: u32, copy: Copy, length: u64, failures: u32, again: bool) {
+    fn fetch(&mut self, map: u32, copy: Copy, voted: Segment, failures: u32, again: bool) {
         let Some(notice) = self.notices.get(&copy).cloned() else { return };
         let partition = self.attempt.task.index;
         if copy.server == self.worker.id {
@@ -212,7 +213,9 @@ impl Reduction {
             segments: Arc::clone(&notice.segments),
         };
         let worker = Arc::clone(&self.worker);
-        let place = match self.shuffle.room(length).filter(|_| self.program.takes_memory()) {
+        let nearby = self.worker.neighbours.find(copy.server, copy.attempt, partition);
+        let takes_memory = nearby.is_none() && self.program.takes_memory();
+        let place = match takes_memory.then(|| self.shuffle.room(voted.length)).flatten() {
             Some(room) => Place::Memory(room),
             None => Place::File(self.shuffle.new_file()),
         };
@@ -220,8 +223,12 @@ impl Reduction {
         let fetch = self.fetches.spawn(async move {
             tokio::time::sleep(RETRY * failures.min(10)).await;
             let _permit = permits.acquire_owned().await;
-            let result = fetch_to(&worker, &wanted, place, length).await;
-            Fetched { map, copy, failures, again, bytes: length, result }
+            let result = match nearby {
+                Some(bytes) if neighbours::is_right(bytes.clone(), voted).await => Ok(FetchedSegment::File(bytes)),
+                // What is wrong on the disk may be so on purpose: over the network there is proof to be had.
+                Some(_) | None => fetch_to(&worker, &wanted, place, voted.length).await,
+            };
+            Fetched { map, copy, failures, again, bytes: voted.length, result }
         });
         self.fetching.insert(map, fetch);
     }
@@ -229,9 +236,9 @@ impl Reduction {
     /// A segment that this tracker made itself: it was digested when it was voted on.
     fn own(&self, attempt: AttemptId, partition: u32) -> Option<LocalBytes> {
         let output = self.worker.outputs.get(attempt)?;
-        let span = output.spans.get(partition as usize)?;
-        let honest = output.segments.get(partition as usize).is_some_and(|segment| segment.length == span.length);
-        honest.then(|| LocalBytes { path: output.data.clone(), offset: span.offset, length: span.length })
+        let bytes = self.worker.outputs.segment(attempt, partition)?;
+        let segment = output.segments.get(partition as usize)?;
+        (segment.length == bytes.length).then_some(bytes)
     }
 
     fn fetched(&mut self, fetched: Fetched) -> Result<(), TaskError> {

@@ -3,6 +3,7 @@
 use crate::{
     dataplane::{self, SegmentServer},
     fork,
+    neighbours::Neighbours,
     outbox::Outbox,
     outputs::Outputs,
     peers::Peers,
@@ -67,6 +68,8 @@ pub struct Options {
     pub liar: Option<Kind>,
     /// Where its programs come from.
     pub programs: Programs,
+    /// The trackers in the same process.
+    pub neighbours: Neighbours,
 }
 
 /// Why a tracker did not start.
@@ -148,7 +151,7 @@ impl Tracker {
 }
 
 async fn build(options: Options, address: SocketAddr) -> Result<Worker, StartError> {
-    let Options { cluster, id, key, directory, map_slots, reduce_slots, liar, programs } = options;
+    let Options { cluster, id, key, directory, map_slots, reduce_slots, liar, programs, neighbours } = options;
     let member = cluster.tracker(id).ok_or(StartError::Unknown(id))?;
     if member.key != key.public() {
         return Err(StartError::Key(id));
@@ -177,6 +180,7 @@ async fn build(options: Options, address: SocketAddr) -> Result<Worker, StartErr
         incarnation,
         directory,
         programs,
+        neighbours,
         client,
         store,
         outputs: Arc::new(outputs),
@@ -209,6 +213,7 @@ fn spawn_services(worker: &Arc<Worker>, listener: TcpListener) {
         worker.tasks.clone(),
         worker.stop.clone(),
     );
+    worker.neighbours.show(worker.id, Arc::clone(&worker.outputs), Arc::clone(&worker.lie), worker.stop.clone());
     let (grpc, accepting) = dataplane::accept(listener, segments);
     let server = tonic::transport::Server::builder()
         .initial_stream_window_size(8 << 20)

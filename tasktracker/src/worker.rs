@@ -1,6 +1,8 @@
 //! What all of a tracker's tasks share: its identity, its connections, its stores, and the attempts that run.
 
-use crate::{cores::core, feed::Feed, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs};
+use crate::{
+    cores::core, feed::Feed, neighbours::Neighbours, outbox::Outbox, outputs::Outputs, peers::Peers, programs::Programs,
+};
 use bytes::Bytes;
 use futures::FutureExt;
 use quorate_dfs::{ChunkClient, ChunkStore, GetError, Servers};
@@ -45,6 +47,7 @@ pub(crate) struct Worker {
     pub(crate) registration: Registration,
     pub(crate) directory: PathBuf,
     pub(crate) programs: Programs,
+    pub(crate) neighbours: Neighbours,
     pub(crate) lie: Arc<dyn Lie>,
     pub(crate) client: Client,
     pub(crate) chunks: ChunkClient,

@@ -11,7 +11,7 @@ use quorate_protocol::{
     ids::{ReplicaId, TrackerId},
     sign::SecretKey,
 };
-use quorate_tasktracker::{Launch, Programs, Tracker, launch};
+use quorate_tasktracker::{Launch, Neighbours, Programs, Tracker, launch};
 use std::{
     fs,
     io::{ErrorKind, IsTerminal},
@@ -353,6 +353,7 @@ pub(crate) async fn run_tasktracker(options: TaskTracker) -> Result<(), Failure>
             reduce_slots: options.reduce_slots,
             liar: options.liar,
             programs: Programs::Children(launcher),
+            neighbours: Neighbours::default(),
         },
         listener,
     )

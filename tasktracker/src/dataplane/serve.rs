@@ -73,8 +73,8 @@ impl SegmentServer {
         loop {
             let Some(key) = patiently(IDLE_PATIENCE, next_request(&mut stream)).await? else { return Ok(()) };
             let permit = Arc::clone(&self.sends).acquire_owned().await.map_err(io::Error::other)?;
-            let sending =
-                Sending { segment: self.find(&key), lie: Arc::clone(&self.lie), stop: self.stop.clone(), key };
+            let segment = self.outputs.segment(key.attempt, key.partition);
+            let sending = Sending { segment, lie: Arc::clone(&self.lie), stop: self.stop.clone(), key };
             // Sending waits for the disk and the reader; the permit goes with it, wherever this future goes.
             let sent = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
@@ -82,12 +82,6 @@ impl SegmentServer {
             });
             stream = sent.await.map_err(io::Error::other)??;
         }
-    }
-
-    fn find(&self, key: &SegmentKey) -> Option<LocalBytes> {
-        let output = self.outputs.get(key.attempt)?;
-        let span = output.spans.get(key.partition as usize)?;
-        Some(LocalBytes { path: output.data.clone(), offset: span.offset, length: span.length })
     }
 }
 

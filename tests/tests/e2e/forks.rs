@@ -16,7 +16,7 @@ use quorate_protocol::{
         job_tracker_server::{JobTracker, JobTrackerServer},
     },
 };
-use quorate_tasktracker::{Options, Programs, Tracker};
+use quorate_tasktracker::{Neighbours, Options, Programs, Tracker};
 use quorate_tests::processes::PATIENCE;
 use std::{pin::Pin, sync::Arc};
 use tokio::{net::TcpListener, sync::watch};
@@ -132,6 +132,7 @@ async fn a_tracker_keeps_the_proof_and_does_nothing_that_a_forked_job_tracker_sa
         reduce_slots: 1,
         liar: None,
         programs: Programs::Children(|_| panic!("it carries something out")),
+        neighbours: Neighbours::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let tracker = Tracker::start(options, listener).await.expect("a tracker");

@@ -17,7 +17,7 @@ use quorate_protocol::{
     query::{Blame, TrackerView},
     sign::SecretKey,
 };
-use quorate_tasktracker::{Options, Programs, Tracker};
+use quorate_tasktracker::{Neighbours, Options, Programs, Tracker};
 use std::{path::Path, sync::Arc};
 use tokio::{net::TcpListener, runtime::Runtime};
 
@@ -81,6 +81,7 @@ impl Serving {
             reduce_slots: 1,
             liar: None,
             programs: Programs::Embedded(program()),
+            neighbours: Neighbours::default(),
         };
         let tracker = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
