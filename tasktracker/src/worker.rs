@@ -6,7 +6,10 @@ use crate::{
 use bytes::Bytes;
 use futures::FutureExt;
 use quorate_dfs::{ChunkClient, ChunkStore, GetError, Servers};
-use quorate_engine::program::{TaskContext, TaskError, Watch};
+use quorate_engine::{
+    arena,
+    program::{TaskContext, TaskError, Watch},
+};
 use quorate_jobtracker::client::{Client, ClientError};
 use quorate_liars::{Conduct, Lie};
 use quorate_protocol::{
@@ -211,6 +214,7 @@ impl Worker {
         let threads = lock(&self.threads).remove(&job).unwrap_or_default();
         threads.close();
         threads.wait().await;
+        arena::release();
         for attempt in publish {
             for _ in 0..PUBLISH_TRIES {
                 match self.store.publish(*attempt).await {

@@ -8,6 +8,7 @@
 //! What must hold: the product of an attempt depends on its input, the program and the job's specification, and on nothing
 //! else: not on threads, free memory, chunk boundaries or how often it spilled. An attempt's memory is bounded by its
 //! specification, apart from single records that are larger. Bytes of other machines never make it panic.
+pub mod arena;
 pub mod collect;
 mod combiner;
 pub mod digest;

@@ -14,8 +14,8 @@ use std::{cmp::Ordering, io, path::Path};
 
 /// The smallest buffer of an input, in bytes. More inputs than memory has room for such buffers take several passes.
 pub(crate) const BUFFER_BYTES_MIN: u64 = 64 << 10;
-/// The largest buffer of an input, in bytes: more does not make it faster.
-const BUFFER_BYTES_MAX: u64 = 1 << 20;
+/// The largest buffer of an input, in bytes: more does not make it faster, and many of them are pages to touch.
+const BUFFER_BYTES_MAX: u64 = 256 << 10;
 /// Merged bytes after which the watch is told.
 const WATCH_BYTES: u64 = 1 << 20;
 

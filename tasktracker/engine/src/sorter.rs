@@ -5,6 +5,7 @@
 //! compared.
 
 use crate::{
+    arena::{Arena, Memory},
     collect::{Collected, budget, check_record, data_file},
     emitter::Collect,
     merge::{merge_runs, narrow, prefix},
@@ -23,11 +24,11 @@ const GATHER: usize = 32;
 /// A record of the arena, as it is sorted: the key's prefix, and below it where the record begins, which also tells
 /// which was emitted first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry(u128);
+pub(crate) struct Entry(u128);
 
 impl Entry {
     #[inline]
-    fn new(prefix: u64, offset: usize) -> Self {
+    pub(crate) fn new(prefix: u64, offset: usize) -> Self {
         Self(u128::from(prefix) << 64 | offset as u128)
     }
 
@@ -46,10 +47,9 @@ impl Entry {
 pub struct SortCollector {
     partitioner: Partitioner,
     budget: usize,
-    arena: Vec<u8>,
-    /// The entries of each partition.
-    entries: Vec<Vec<Entry>>,
-    /// How many there are in all.
+    /// The records, and the entries of each partition.
+    arena: Arena,
+    /// How many entries there are in all.
     count: usize,
     value: Vec<u8>,
     spills: Spills,
@@ -58,12 +58,12 @@ pub struct SortCollector {
 impl SortCollector {
     /// A collector that writes into `directory` and uses its part of an attempt's `memory`.
     pub fn new(directory: &Path, partitioner: Partitioner, memory: u64) -> Self {
+        let budget = budget(memory);
         Self {
-            entries: vec![Vec::new(); partitioner.partitions() as usize],
+            arena: Arena::take(budget, partitioner.partitions() as usize),
             count: 0,
             partitioner,
-            budget: budget(memory),
-            arena: Vec::new(),
+            budget,
             value: Vec::new(),
             spills: Spills::new(directory),
         }
@@ -75,33 +75,35 @@ impl SortCollector {
     /// [`TaskError::Machine`] when it cannot be written, [`TaskError::Cancelled`].
     pub fn finish(mut self, watch: &Watch) -> Result<Collected, TaskError> {
         let data = data_file(self.spills.directory());
-        let spills = self.spills.len();
-        if spills == 0 {
+        let spilled = self.spills.len();
+        if spilled == 0 {
             let mut writer = RunWriter::create(data)?;
             self.write_sorted(&mut writer)?;
             return Ok(Collected::new(writer.finish()?, 0));
         }
         self.spill()?;
-        // The merge's buffers take the place of the arena.
-        (self.arena, self.entries) = (Vec::new(), Vec::new());
-        let memory = self.budget as u64;
-        let runs = narrow(self.spills.take(), memory, self.spills.directory(), watch)?;
+        // The merge's buffers take the place of the arena, which another sorter may have.
+        let Self { arena, mut spills, budget, .. } = self;
+        drop(arena);
+        let memory = budget as u64;
+        let runs = narrow(spills.take(), memory, spills.directory(), watch)?;
         let mut writer = RunWriter::create(data)?;
         merge_runs(&runs, memory, &mut writer, watch)?;
-        Ok(Collected::new(writer.finish()?, spills))
+        Ok(Collected::new(writer.finish()?, spilled))
     }
 
     fn collect_bytes(&mut self, key: &[u8]) -> Result<(), TaskError> {
         check_record(key, &self.value)?;
         let needed = key.len() + self.value.len() + 2 * size_of::<u64>() + size_of::<Entry>();
-        let used = self.arena.len() + self.count * size_of::<Entry>();
+        let used = self.arena.length() + self.count * size_of::<Entry>();
         if used + needed > self.budget && self.count > 0 {
             self.spill()?;
         }
-        let (offset, partition) = (self.arena.len(), self.partitioner.of(key));
-        self.entries[partition as usize].push(Entry::new(prefix(key), offset));
+        let partition = self.partitioner.of(key);
+        let Memory { records, entries } = self.arena.memory();
+        entries[partition as usize].push(Entry::new(prefix(key), records.len()));
         self.count += 1;
-        record::append(key, &self.value, &mut self.arena);
+        record::append(key, &self.value, records);
         Ok(())
     }
 
@@ -112,13 +114,12 @@ impl SortCollector {
         self.write_sorted(&mut writer)?;
         self.spills.push(writer.finish_run()?);
         self.arena.clear();
-        self.entries.iter_mut().for_each(Vec::clear);
         self.count = 0;
         Ok(())
     }
 
     fn write_sorted(&mut self, writer: &mut RunWriter) -> Result<(), TaskError> {
-        let Self { arena, entries, .. } = self;
+        let Memory { records: arena, entries } = self.arena.memory();
         // No two entries are equal, so the order is the same for any number of threads.
         entries.par_iter_mut().for_each(|entries| sort(arena, entries));
         let mut lengths = [0; GATHER];

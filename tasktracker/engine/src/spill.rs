@@ -11,8 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes written at once.
-const WRITE_BYTES: usize = 1 << 20;
+/// Bytes written at once: they stay in the second-level cache until they are.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// A sorted run: consecutive spans, one for each partition.
 pub(crate) struct Run {
