@@ -13,6 +13,7 @@ use quorate_protocol::{
     file::{File, Path as ClusterPath},
     ids::JobId,
     job::{Partitioning, Program, Specification, split_bytes_default},
+    limits,
     query::JobView,
     vote::Counters,
 };
@@ -175,7 +176,7 @@ impl<'a> Driver<'a> {
             inputs: paths,
             output,
             f: options.f,
-            partitions: options.reducers.unwrap_or((trackers / 2).max(2)),
+            partitions: options.reducers.unwrap_or(reducers_default(trackers)),
             split_bytes: options.split.unwrap_or(split_bytes_default(length)),
             memory: options.memory,
             progress_timeout: options.timeout,
@@ -200,6 +201,11 @@ impl<'a> Driver<'a> {
         }
         Ok(files)
     }
+}
+
+/// One reduce task for each tracker, so that all of them reduce at once, and at least two.
+fn reducers_default(trackers: u32) -> u32 {
+    trackers.clamp(2, limits::PARTITIONS_MAX)
 }
 
 fn cluster_paths(paths: &[String]) -> Result<Vec<ClusterPath>, Failure> {

@@ -16,7 +16,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Job")]
 pub struct JobOptions {
-    /// Reduce tasks, each of which writes one part file [default: one for each two trackers, at least 2]
+    /// Reduce tasks, each of which writes one part file [default: one for each tracker, at least 2]
     #[arg(long, value_name = "N")]
     pub reducers: Option<u32>,
     /// How many trackers may lie about one task. Every task runs on f+1 trackers, and on up to 2f+1 when they disagree; 0
