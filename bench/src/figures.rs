@@ -13,6 +13,8 @@ pub struct Measurement {
     pub upload_s: f64,
     /// Seconds from submitting the job until its client knows that it has ended.
     pub wall_s: f64,
+    /// The same by the job tracker's clock: from the command that submitted the job to the one that ended it.
+    pub job_s: f64,
     /// CPU seconds of the process, with all trackers and the job tracker, meanwhile.
     pub cpu_s: f64,
     /// The most memory in use meanwhile, in bytes, of the whole process.
@@ -35,7 +37,9 @@ pub struct Measurement {
     pub stored: u64,
     /// Bytes of segments and chunks that were digested.
     pub digested: u64,
-    /// CPU seconds of these digests: the bytes, times what one costs on this machine.
+    /// Of these, bytes of chunks that were read: the input, of every attempt.
+    pub digested_read: u64,
+    /// CPU seconds of all digests: the bytes, times what one costs on this machine.
     pub digest_s: f64,
     /// CPU seconds of making and verifying signatures: their number, times what one costs on this machine.
     pub signatures_s: f64,
@@ -62,7 +66,17 @@ impl Measurement {
 
     /// CPU seconds of digests and signatures, in percent of all.
     pub fn checking_percent(&self) -> f64 {
-        if self.cpu_s > 0.0 { 100.0 * (self.digest_s + self.signatures_s) / self.cpu_s } else { 0.0 }
+        self.percent(self.digest_s + self.signatures_s)
+    }
+
+    /// The same without the digests of chunks that were read.
+    pub fn voting_percent(&self) -> f64 {
+        let read = self.digested_read as f64 / (self.digested as f64).max(1.0);
+        self.percent(self.digest_s * (1.0 - read) + self.signatures_s)
+    }
+
+    fn percent(&self, cpu_s: f64) -> f64 {
+        if self.cpu_s > 0.0 { 100.0 * cpu_s / self.cpu_s } else { 0.0 }
     }
 }
 
@@ -128,6 +142,7 @@ pub fn medians(group: &[&Measurement]) -> Measurement {
     Measurement {
         upload_s: of(|one| one.upload_s),
         wall_s: of(|one| one.wall_s),
+        job_s: of(|one| one.job_s),
         cpu_s: of(|one| one.cpu_s),
         peak: whole(|one| one.peak),
         attempts: whole(|one| one.attempts),
@@ -137,6 +152,7 @@ pub fn medians(group: &[&Measurement]) -> Measurement {
         refetched: whole(|one| one.refetched),
         stored: whole(|one| one.stored),
         digested: whole(|one| one.digested),
+        digested_read: whole(|one| one.digested_read),
         digest_s: of(|one| one.digest_s),
         signatures_s: of(|one| one.signatures_s),
         commands: whole(|one| one.commands),
@@ -157,8 +173,19 @@ fn ratio(ratio: Option<f64>) -> String {
 
 /// What the runs took: time, attempts and memory.
 pub fn time_table(summaries: &[Summary]) -> String {
-    let heads =
-        ["job", "f", "wall s", "(range)", "CPU s", "wall ×", "CPU ×", "attempts/task", "checking %", "peak MiB"];
+    let heads = [
+        "job",
+        "f",
+        "wall s",
+        "(range)",
+        "CPU s",
+        "wall ×",
+        "CPU ×",
+        "attempts/task",
+        "checking %",
+        "voting %",
+        "peak MiB",
+    ];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(summaries.iter().map(|Summary { median: m, wall_range_s: (min, max), wall_ratio, cpu_ratio }| {
         [
@@ -171,6 +198,7 @@ pub fn time_table(summaries: &[Summary]) -> String {
             ratio(*cpu_ratio),
             format!("{:.2}", m.per_task(m.attempts)),
             format!("{:.1}", m.checking_percent()),
+            format!("{:.1}", m.voting_percent()),
             mib(m.peak),
         ]
     }));
@@ -187,6 +215,7 @@ pub fn bytes_table(summaries: &[Summary]) -> String {
         "shuffled",
         "refetched",
         "digested",
+        "of chunks read",
         "digest s",
         "signature s",
         "commands/task",
@@ -203,6 +232,7 @@ pub fn bytes_table(summaries: &[Summary]) -> String {
             mib(m.shuffled),
             mib(m.refetched),
             mib(m.digested),
+            mib(m.digested_read),
             format!("{:.3}", m.digest_s),
             format!("{:.3}", m.signatures_s),
             format!("{:.2}", m.per_task(m.commands)),

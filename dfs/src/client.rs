@@ -8,8 +8,9 @@
 //!   is asked again, with its signature, before it is left for another; a damaged disk is not a lie.
 
 use crate::{
-    digest::name_of,
+    digest::{name_of, name_of_read},
     fault::{GetError, PutError, ServerFault},
+    piece::{self, PIECE_BYTES, is_piece},
     remote::Remote,
     servers::Servers,
     store::ChunkStore,
@@ -29,6 +30,7 @@ use quorate_protocol::{
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -126,6 +128,59 @@ impl ChunkClient {
         Err(GetError::NoCopy { chunk, tried })
     }
 
+    /// Reads a part of a chunk of `length` bytes that lies within one [piece](crate::PIECE_BYTES), and as little more as
+    /// verifying it takes. Where that fails, or the part reaches over a piece's end, the whole chunk is read.
+    ///
+    /// # Errors
+    /// As [`ChunkClient::get`].
+    ///
+    /// # Panics
+    /// When the part does not lie in the chunk.
+    pub async fn get_part(
+        &self,
+        chunk: ChunkId,
+        length: u32,
+        part: Range<u32>,
+        servers: &[TrackerId],
+    ) -> Result<Bytes, GetError> {
+        assert!(part.start < part.end && part.end <= length, "the part lies in the chunk");
+        let number = part.start / PIECE_BYTES as u32;
+        let start = number * PIECE_BYTES as u32;
+        let of = |bytes: Bytes, start: u32| bytes.slice((part.start - start) as usize..(part.end - start) as usize);
+        if u64::from(part.end - start) <= PIECE_BYTES
+            && let Some(piece) = self.piece(chunk, length, number, servers).await
+        {
+            return Ok(of(piece, start));
+        }
+        Ok(of(self.get(chunk, length, servers).await?, 0))
+    }
+
+    /// A piece of a chunk, from whoever has it right. Nobody signs pieces: who gives a wrong one is asked for the whole chunk,
+    /// which finds out more. [DFS-4]
+    async fn piece(&self, chunk: ChunkId, length: u32, number: u32, servers: &[TrackerId]) -> Option<Bytes> {
+        let range = piece::range(length.into(), number)?;
+        let is_right = |(bytes, proof): &(Bytes, Vec<u8>)| is_piece(chunk, length.into(), number, bytes, proof);
+        if let Some((_, store)) = &self.local
+            && let Ok(Some(found)) = store.piece(chunk, number).await
+            && is_right(&found)
+        {
+            return Some(found.0);
+        }
+        for server in self.reading_order(chunk, servers) {
+            let Ok(remote) = self.remote(server) else { continue };
+            match remote.piece(chunk, number).await {
+                Ok(found) if is_right(&found) => return Some(found.0),
+                Ok(_) => {
+                    if let Ok(bytes) = self.get_from(server, chunk, length).await {
+                        return Some(bytes.slice(range.start as usize..range.end as usize));
+                    }
+                }
+                Err(fault) => tracing::debug!(%server, %chunk, number, %fault, "a piece could not be read"),
+            }
+        }
+        None
+    }
+
     /// Stores a chunk on all of `servers`, at once.
     ///
     /// # Errors
@@ -176,7 +231,7 @@ impl ChunkClient {
     async fn get_from(&self, server: TrackerId, chunk: ChunkId, length: u32) -> Result<Bytes, ServerFault> {
         let remote = self.remote(server)?;
         match remote.get(chunk, length, false).await?.bytes {
-            Ok(bytes) if name_of(&bytes).await == chunk => exactly(bytes, length),
+            Ok(bytes) if name_of_read(&bytes).await == chunk => exactly(bytes, length),
             Ok(_) => self.get_proof(&remote, chunk, length, ServerFault::WrongBytes { proven: false }).await,
             Err(fault) => self.get_proof(&remote, chunk, length, fault).await,
         }
@@ -193,7 +248,7 @@ impl ChunkClient {
     ) -> Result<Bytes, ServerFault> {
         let fetched = remote.get(chunk, length, true).await?;
         if let Ok(bytes) = fetched.bytes
-            && name_of(&bytes).await == chunk
+            && name_of_read(&bytes).await == chunk
         {
             tracing::warn!(server = %remote.server, %chunk, "sent wrong bytes, and right ones when it had to sign them");
             return exactly(bytes, length);

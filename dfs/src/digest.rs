@@ -1,5 +1,6 @@
 //! Digests off the async threads.
 
+use crate::piece::{Tree, TreeBuilder};
 use bytes::Bytes;
 use quorate_protocol::{
     digest::{ChunkId, Digest},
@@ -8,17 +9,27 @@ use quorate_protocol::{
 use std::{
     fs::File,
     io::{self, Read},
-    path::PathBuf,
+    path::Path,
 };
 
 /// Buffers up to this long are digested in place: it takes less than half a millisecond.
 const INLINE_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a file that are read and digested at once: they stay in the second-level cache meanwhile.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes of a file that are read and digested at once, some pieces: they stay in the second-level cache meanwhile.
+const BLOCK_BYTES: usize = 256 << 10;
 
-/// The name of a buffer.
+/// The name of a buffer that is to be stored.
 pub(crate) async fn name_of(bytes: &Bytes) -> ChunkId {
     spent::digested(bytes.len() as u64);
+    name(bytes).await
+}
+
+/// The name of a buffer that was read.
+pub(crate) async fn name_of_read(bytes: &Bytes) -> ChunkId {
+    spent::read(bytes.len() as u64);
+    name(bytes).await
+}
+
+async fn name(bytes: &Bytes) -> ChunkId {
     if bytes.len() <= INLINE_BYTES_MAX {
         return ChunkId(Digest::of(bytes));
     }
@@ -30,26 +41,30 @@ pub(crate) async fn name_of(bytes: &Bytes) -> ChunkId {
     }
 }
 
-/// The name of a file's bytes, and how many there are. They are read in pieces, so that no room for all of them is needed.
-pub(crate) async fn name_of_file(path: PathBuf) -> io::Result<(ChunkId, u64)> {
-    let read = move || {
-        // What is longer than any chunk is none, whatever it holds.
-        let mut file = File::open(path)?.take(limits::CHUNK_BYTES_MAX + 1);
-        let mut hasher = blake3::Hasher::new();
-        let mut piece = vec![0; PIECE_BYTES];
-        let mut length = 0;
-        loop {
-            match file.read(&mut piece) {
-                Ok(0) => return Ok((ChunkId(hasher.finalize().into()), length)),
-                Ok(read) => {
-                    spent::digested(read as u64);
-                    hasher.update(piece.get(..read).unwrap_or_default());
-                    length += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+/// The name of a buffer, with the hashes of its pieces.
+pub(crate) async fn tree_of(bytes: &Bytes) -> (ChunkId, Tree) {
+    spent::digested(bytes.len() as u64);
+    if bytes.len() <= INLINE_BYTES_MAX {
+        return Tree::of(bytes);
+    }
+    let shared = bytes.clone();
+    // As above.
+    tokio::task::spawn_blocking(move || Tree::of(&shared)).await.unwrap_or_else(|_| Tree::of(bytes))
+}
+
+/// The name of a file's bytes, with the hashes of its pieces. It is read in blocks, so that no room for all of it is
+/// needed. What is longer than any chunk is read no further, and is none, whatever it holds.
+pub(crate) fn tree_of_file(path: &Path) -> io::Result<(ChunkId, Tree)> {
+    let mut file = File::open(path)?.take(limits::CHUNK_BYTES_MAX + 1);
+    let mut tree = TreeBuilder::new();
+    let mut block = Vec::with_capacity(BLOCK_BYTES);
+    loop {
+        block.clear();
+        file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
+        spent::read(block.len() as u64);
+        tree.add(&block);
+        if block.len() < BLOCK_BYTES {
+            return Ok(tree.finish(&block));
         }
-    };
-    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    }
 }

@@ -11,7 +11,7 @@ use quorate_protocol::{
     limits,
     sign::{PublicKey, SecretKey, Signed},
     vote::{Served, Subject},
-    wire::{Block, ChunkRequest, PutBlock, chunk_server_client::ChunkServerClient},
+    wire::{Block, ChunkRequest, Piece, PieceRequest, PutBlock, chunk_server_client::ChunkServerClient},
 };
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -94,6 +94,13 @@ impl<'a> Remote<'a> {
             }
         }
         Ok(Fetched { bytes: intake.finish(), served })
+    }
+
+    /// Asks for a piece of a chunk, and gives it with its proof, not verified.
+    pub(crate) async fn piece(&self, chunk: ChunkId, piece: u32) -> Result<(Bytes, Vec<u8>), ServerFault> {
+        let request = PieceRequest { chunk: canonical::encode(&chunk), piece };
+        let Piece { data, proof } = self.in_time(self.calls.clone().get_piece(request)).await??.into_inner();
+        Ok((data, proof))
     }
 
     /// Sends a chunk, and checks that the server signed for it.

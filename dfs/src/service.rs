@@ -23,7 +23,7 @@ use quorate_protocol::{
     sign::{PublicKey, SecretKey, Signed},
     vote::{Served, Subject},
     wire::{
-        Block, ChunkRequest, PutBlock, PutReply,
+        Block, ChunkRequest, Piece, PieceRequest, PutBlock, PutReply,
         chunk_server_server::{ChunkServer, ChunkServerServer},
     },
 };
@@ -149,6 +149,11 @@ impl ChunkService {
     }
 }
 
+fn named(chunk: &[u8]) -> Result<ChunkId, Status> {
+    let name = canonical::decode::<ChunkId>(chunk, size_of::<ChunkId>());
+    name.map_err(|_| Status::invalid_argument("not a chunk's name"))
+}
+
 /// Waits until there is room for a chunk of this length.
 async fn room(of: &Arc<Semaphore>, bytes: u64) -> Result<OwnedSemaphorePermit, Status> {
     // No chunk is longer than all the room, so this ends.
@@ -230,8 +235,7 @@ impl ChunkServer for ChunkService {
 
     async fn get_chunk(&self, request: Request<ChunkRequest>) -> Result<Response<Self::GetChunkStream>, Status> {
         let ChunkRequest { chunk, prove } = request.into_inner();
-        let name = canonical::decode::<ChunkId>(&chunk, size_of::<ChunkId>());
-        let chunk = name.map_err(|_| Status::invalid_argument("not a chunk's name"))?;
+        let chunk = named(&chunk)?;
         let length = self.store.length(chunk).await.map_err(|error| self.failure(&error))?;
         let room = room(&self.gets, length.unwrap_or(0)).await?;
         let loaded = self.load(chunk, prove).await?;
@@ -245,6 +249,19 @@ impl ChunkServer for ChunkService {
         let (to, blocks) = mpsc::channel(1);
         tokio::spawn(send(bytes, statement, to, room));
         Ok(Response::new(ReceiverStream::new(blocks)))
+    }
+
+    async fn get_piece(&self, request: Request<PieceRequest>) -> Result<Response<Piece>, Status> {
+        let PieceRequest { chunk, piece } = request.into_inner();
+        let chunk = named(&chunk)?;
+        // All of the chunk may have to be read.
+        let length = self.store.length(chunk).await.map_err(|error| self.failure(&error))?;
+        let _room = room(&self.gets, length.unwrap_or(0)).await?;
+        // A damaged copy is no lie: who asks for all of the chunk is told so.
+        let found = self.store.piece(chunk, piece).await.map_err(|error| self.failure(&error))?;
+        let (data, proof) = found.ok_or_else(|| Status::not_found(format!("{} has no such piece", self.tracker)))?;
+        let data = self.tampering.as_ref().map_or(data.clone(), |hook| hook(chunk, data));
+        Ok(Response::new(Piece { data, proof }))
     }
 
     async fn put_chunk(&self, request: Request<Streaming<PutBlock>>) -> Result<Response<PutReply>, Status> {

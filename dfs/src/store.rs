@@ -15,8 +15,9 @@
 //! tore is noticed by its digest.
 
 use crate::{
-    digest::{name_of, name_of_file},
+    digest::{name_of, name_of_read, tree_of, tree_of_file},
     direct::Direct,
+    piece::{self, Tree, Trees},
     youth::{Young, Youth},
 };
 use bytes::Bytes;
@@ -32,7 +33,9 @@ use quorate_protocol::{
 use std::{
     collections::BTreeSet,
     error::Error as StdError,
+    fs::File,
     io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -127,6 +130,7 @@ pub struct ChunkStore {
     /// The same as `objects` when that is a local folder: it knows where the files are.
     folder: Option<Arc<LocalFileSystem>>,
     direct: Direct,
+    trees: Arc<Trees>,
     staged: Mutex<Staged>,
     youth: Mutex<Youth>,
     /// Storing a chunk shares its turn, deleting it takes it alone. Held across the backend's call, which is the point: a
@@ -194,7 +198,15 @@ impl ChunkStore {
     fn empty(objects: Arc<dyn ObjectStore>) -> Self {
         let youth = Mutex::new(Youth::new(Instant::now()));
         let turns = std::array::from_fn(|_| Arc::default());
-        Self { objects, folder: None, direct: Direct::default(), staged: Mutex::default(), youth, turns }
+        Self {
+            objects,
+            folder: None,
+            direct: Direct::default(),
+            trees: Arc::default(),
+            staged: Mutex::default(),
+            youth,
+            turns,
+        }
     }
 
     /// Finds what was staged before a restart.
@@ -215,10 +227,12 @@ impl ChunkStore {
     /// # Errors
     /// [`StoreError::WrongBytes`] when the bytes are not that chunk, and when the backend fails.
     pub async fn put(&self, chunk: ChunkId, bytes: Bytes) -> Result<(), StoreError> {
-        let got = checked_name(&bytes).await?;
+        check_length(&bytes)?;
+        let (got, tree) = tree_of(&bytes).await;
         if got != chunk {
             return Err(StoreError::WrongBytes { chunk, got });
         }
+        self.trees.keep(chunk, tree);
         let _turn = self.turn(chunk).read().await;
         self.youth().note(chunk, Instant::now());
         self.objects.put(&chunk_key(chunk), bytes.into()).await?;
@@ -241,12 +255,65 @@ impl ChunkStore {
     /// As [`ChunkStore::get`].
     pub async fn verified_path(&self, chunk: ChunkId, length: u32) -> Result<Option<PathBuf>, StoreError> {
         let Some(folder) = &self.folder else { return Ok(None) };
+        let trees = Arc::clone(&self.trees);
+        let look = move |path: PathBuf| {
+            let (name, tree) = tree_of_file(&path)?;
+            Ok((name == chunk).then(|| (trees.keep(chunk, tree).length() == u64::from(length)).then_some(path)))
+        };
+        Ok(self.look_in_files(folder, chunk, look).await?.flatten())
+    }
+
+    /// One of a chunk's pieces and its proof, verified just now; `None` when the chunk is not here, or has no such piece. The
+    /// rest of the chunk is read only when it was not digested lately.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::get`].
+    pub(crate) async fn piece(&self, chunk: ChunkId, piece: u32) -> Result<Option<(Bytes, Vec<u8>)>, StoreError> {
+        let Some(folder) = &self.folder else {
+            return Ok(self.find(chunk).await?.and_then(|bytes| {
+                let range = piece::range(bytes.len() as u64, piece)?;
+                let proof = Tree::of(&bytes).1.proof(piece);
+                Some((bytes.slice(range.start as usize..range.end as usize), proof))
+            }));
+        };
+        let trees = Arc::clone(&self.trees);
+        let look = move |path: PathBuf| {
+            let tree = match trees.get(chunk) {
+                Some(tree) => tree,
+                None => match tree_of_file(&path)? {
+                    (name, tree) if name == chunk => trees.keep(chunk, tree),
+                    _ => return Ok(None),
+                },
+            };
+            let Some(range) = piece::range(tree.length(), piece) else { return Ok(Some(None)) };
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            match File::open(&path)?.read_exact_at(&mut bytes, range.start) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                read => read?,
+            }
+            let proof = tree.proof(piece);
+            let is_right = piece::is_piece(chunk, tree.length(), piece, &bytes, &proof);
+            Ok(is_right.then(|| Some((bytes.into(), proof))))
+        };
+        Ok(self.look_in_files(folder, chunk, look).await?.flatten())
+    }
+
+    /// Looks at the files that may hold a chunk, off the async threads, until `look` finds one of them right: `None` is a
+    /// damaged one.
+    async fn look_in_files<T: Send + 'static>(
+        &self,
+        folder: &LocalFileSystem,
+        chunk: ChunkId,
+        look: impl Fn(PathBuf) -> io::Result<Option<T>> + Clone + Send + 'static,
+    ) -> Result<Option<T>, StoreError> {
         let mut failed = None;
         for key in self.places(chunk) {
             let path = folder.path_to_filesystem(&key)?;
-            match name_of_file(path.clone()).await {
-                Ok((name, its)) if name == chunk => return Ok((its == u64::from(length)).then_some(path)),
-                Ok(_) => {
+            let (look, there) = (look.clone(), path.clone());
+            let looked = tokio::task::spawn_blocking(move || look(there)).await.map_err(io::Error::other).flatten();
+            match looked {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {
                     failed.get_or_insert(StoreError::Damaged { chunk, place: key.to_string() });
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -278,7 +345,8 @@ impl ChunkStore {
     /// # Errors
     /// When it is too long or the backend fails.
     pub async fn stage(&self, attempt: AttemptId, bytes: Bytes) -> Result<ChunkId, StoreError> {
-        let chunk = checked_name(&bytes).await?;
+        check_length(&bytes)?;
+        let chunk = name_of(&bytes).await;
         let key = staged_key(attempt, chunk);
         let written = match &self.folder {
             Some(folder) => self.direct.write(folder.path_to_filesystem(&key)?, &bytes).await,
@@ -451,7 +519,7 @@ impl ChunkStore {
             return Err(damaged());
         }
         let bytes = object.bytes().await?;
-        if name_of(&bytes).await == chunk { Ok(Some(bytes)) } else { Err(damaged()) }
+        if name_of_read(&bytes).await == chunk { Ok(Some(bytes)) } else { Err(damaged()) }
     }
 
     /// Local folders stay behind when they are empty: one for each attempt would pile up.
@@ -465,11 +533,8 @@ impl ChunkStore {
     }
 }
 
-async fn checked_name(bytes: &Bytes) -> Result<ChunkId, StoreError> {
-    if bytes.len() as u64 > limits::CHUNK_BYTES_MAX {
-        return Err(StoreError::TooLong(bytes.len()));
-    }
-    Ok(name_of(bytes).await)
+fn check_length(bytes: &Bytes) -> Result<(), StoreError> {
+    if bytes.len() as u64 > limits::CHUNK_BYTES_MAX { Err(StoreError::TooLong(bytes.len())) } else { Ok(()) }
 }
 
 /// Does all of it, whatever becomes of the parts, and gives the first error.

@@ -4,7 +4,9 @@ mod testbed;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use quorate_dfs::{ChunkStore, GetError, PutError, Server, ServerFault, Servers, Upload, UploadError};
+use quorate_dfs::{
+    ChunkClient, ChunkStore, GetError, PIECE_BYTES, PutError, Server, ServerFault, Servers, Upload, UploadError,
+};
 use quorate_protocol::{
     canonical,
     digest::{ChunkId, Digest},
@@ -13,11 +15,13 @@ use quorate_protocol::{
     limits,
     query::Blame,
     sign::{SecretKey, Signed},
+    spent::Spent,
     vote::{Served, Subject},
     wire::{Block, ChunkRequest, PutBlock},
 };
 use std::{
     collections::BTreeSet,
+    ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -103,6 +107,101 @@ async fn a_liar_is_bypassed_and_what_it_signed_convicts_it() {
     assert_eq!(findings.len(), 1, "one proof is enough: {findings:?}");
     assert_eq!(findings[0].check(&bed.cluster), Ok((id(0), Blame::Convicted)));
     assert!(client.findings().is_empty(), "they are given once");
+}
+
+/// Reads a part of a chunk from servers, all in all.
+async fn part(client: &ChunkClient, bytes: &Bytes, part: Range<u32>, servers: &[u32]) -> Result<Bytes, GetError> {
+    let servers: Vec<TrackerId> = servers.iter().copied().map(id).collect();
+    client.get_part(name(bytes), bytes.len() as u32, part, &servers).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_chunk_comes_alone() {
+    let mut bed = Testbed::new(2);
+    bed.honest(0).await;
+    let client = bed.client();
+    const P: u32 = PIECE_BYTES as u32;
+    for length in [1, P, P + 1, 5 * P + 7, 4 << 20] {
+        let bytes = noise(length as usize, 4);
+        client.put(bytes.clone(), &[id(0)]).await.expect("put");
+        for wanted in [0..1, 0..P.min(length), length - 1..length, length / 2..(length / 2 + P).min(length), 0..length]
+        {
+            let expected = bytes.slice(wanted.start as usize..wanted.end as usize);
+            assert_eq!(
+                part(&client, &bytes, wanted.clone(), &[0]).await.expect("read"),
+                expected,
+                "{length}: {wanted:?}"
+            );
+        }
+    }
+    // A server that was started again has digested nothing yet.
+    bed.kill(0).await;
+    bed.honest(0).await;
+    let bytes = noise(4 << 20, 4);
+    let before = Spent::now();
+    let read = part(&bed.client(), &bytes, (4 << 20) - 1..4 << 20, &[0]).await.expect("read");
+    assert_eq!(read, bytes.slice((4 << 20) - 1..));
+    assert!(Spent::now().since(before).digested >= 4 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lies_about_a_part_is_bypassed_and_convicted_by_the_whole() {
+    let mut bed = Testbed::new(2);
+    bed.lying(0, |_, bytes| flip(&bytes)).await;
+    bed.honest(1).await;
+    let client = bed.client();
+    let bytes = noise(2 << 20, 2);
+    client.put(bytes.clone(), &[id(0), id(1)]).await.expect("put");
+    let error = part(&client, &bytes, 7..8, &[0]).await.expect_err("only a liar");
+    assert!(error.to_string().contains("tracker-0: it sent other bytes, and signed them"), "{error}");
+    assert_eq!(part(&client, &bytes, 7..8, &[0, 1]).await.expect("the honest copy"), bytes.slice(7..8));
+    let findings = client.findings();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].check(&bed.cluster), Ok((id(0), Blame::Convicted)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_in_place_of_a_part_and_silence_are_bypassed() {
+    let bytes = noise(2 << 20, 5);
+    let block = |data: &[u8], served: &[u8]| Block { data: data.to_vec().into(), served: served.to_vec() };
+    let nonsense = [block(b"", b""), block(&[7; PIECE_BYTES as usize], &[7; 160]), block(&[7; 1 << 20], &[7; 999])];
+    for block in nonsense {
+        let mut bed = Testbed::new(2);
+        bed.scripted(0, Scripted::blocks(vec![block]));
+        bed.honest(1).await;
+        let client = bed.client();
+        client.put(bytes.clone(), &[id(1)]).await.expect("put");
+        assert_eq!(part(&client, &bytes, 0..9, &[0, 1]).await.expect("the honest copy"), bytes.slice(..9));
+        assert!(client.findings().is_empty(), "nothing was signed");
+    }
+    let mut bed = Testbed::new(2);
+    bed.scripted(0, Scripted::silent());
+    bed.honest(1).await;
+    let client = bed.client().with_patience(Duration::from_millis(200));
+    client.put(bytes.clone(), &[id(1)]).await.expect("put");
+    assert_eq!(part(&client, &bytes, 0..9, &[0, 1]).await.expect("the honest copy"), bytes.slice(..9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_gives_no_part_of_itself_and_no_lie() {
+    let mut bed = Testbed::new(2);
+    bed.honest(0).await;
+    bed.honest(1).await;
+    let client = bed.client();
+    let bytes = noise(1 << 20, 6);
+    let chunk = client.put(bytes.clone(), &[id(0), id(1)]).await.expect("put");
+    // The disk gives something else than what was written, which was digested then.
+    let damage = |path: &std::path::Path| {
+        let mut stored = std::fs::read(path).expect("read");
+        stored[3] ^= 1;
+        std::fs::write(path, stored).expect("written");
+    };
+    let text = chunk.to_string();
+    damage(&bed.folder(0).join("chunks").join(&text[..2]).join(&text));
+    assert_eq!(part(&client, &bytes, 0..9, &[0, 1]).await.expect("the other copy"), bytes.slice(..9));
+    let error = part(&client, &bytes, 0..9, &[0]).await.expect_err("only the damaged copy");
+    assert!(matches!(error, GetError::NoCopy { .. }), "{error}");
+    assert!(client.findings().is_empty(), "a damaged disk is not a lie");
 }
 
 #[tokio::test(flavor = "multi_thread")]

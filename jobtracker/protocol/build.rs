@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".quorate.v1.Block.data")
         .bytes(".quorate.v1.PutBlock.data")
+        .bytes(".quorate.v1.Piece.data")
         .compile_fds(files)?;
     Ok(())
 }

@@ -20,6 +20,7 @@ use quorate_protocol::{
 use std::{
     collections::BTreeMap,
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -133,7 +134,7 @@ struct StoredInput {
     file: Arc<File>,
     lengths: Vec<u32>,
     /// The split's own chunks: only these are fetched ahead.
-    ahead: std::ops::Range<usize>,
+    ahead: Range<usize>,
     folder: PathBuf,
     ready: BTreeMap<usize, LocalBytes>,
     fetching: BTreeMap<usize, JoinHandle<io::Result<LocalBytes>>>,
@@ -186,6 +187,23 @@ impl InputSource for StoredInput {
         let fetched = self.handle.block_on(fetching).map_err(io::Error::other)??;
         self.ready.insert(index, fetched.clone());
         Ok(fetched)
+    }
+
+    fn part(&mut self, index: usize, part: Range<u64>) -> io::Result<LocalBytes> {
+        if let Some(ready) = self.ready.get(&index) {
+            return ready.part(part);
+        }
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the file has no such part");
+        let length = self.lengths.get(index).copied().ok_or_else(invalid)?;
+        let (start, end) = (u32::try_from(part.start), u32::try_from(part.end));
+        let (Ok(start), Ok(end)) = (start, end) else { return Err(invalid()) };
+        if start >= end || end > length {
+            return Err(invalid());
+        }
+        let read = self.handle.block_on(self.worker.read_part(&self.file, index, start..end));
+        let path = self.folder.join(format!("part-{index}"));
+        fs::write(&path, read.map_err(io::Error::other)?)?;
+        Ok(LocalBytes { path, offset: 0, length: u64::from(end - start) })
     }
 }
 

@@ -15,7 +15,7 @@ use quorate_liars::{Conduct, Lie};
 use quorate_protocol::{
     cluster::Cluster,
     command::{Accusation, AttemptReport, Cost, Registration},
-    digest::Digest,
+    digest::{ChunkId, Digest},
     file::File,
     ids::{AttemptId, JobId, TrackerId},
     job::{JobPlan, Split, Work},
@@ -26,6 +26,7 @@ use quorate_protocol::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -179,8 +180,7 @@ impl Worker {
 
     /// Reads a chunk. When no copy can be had, the servers may have moved: where they are is asked, and each tried again.
     pub(crate) async fn read_chunk(&self, file: &File, index: usize) -> Result<Bytes, GetError> {
-        let (chunk, length) =
-            *file.manifest.chunks.get(index).ok_or_else(|| GetError::BadFile("it has no such chunk".into()))?;
+        let (chunk, length) = chunk_of(file, index)?;
         let mut fetched = self.chunks.get(chunk, length, file.servers(index)).await;
         if fetched.is_err() {
             self.refresh().await;
@@ -188,6 +188,17 @@ impl Worker {
         }
         self.accuse_findings();
         fetched
+    }
+
+    /// Reads a part of a chunk that it has, as [`Worker::read_chunk`] does the whole.
+    pub(crate) async fn read_part(&self, file: &File, index: usize, part: Range<u32>) -> Result<Bytes, GetError> {
+        let (chunk, length) = chunk_of(file, index)?;
+        let read = self.chunks.get_part(chunk, length, part.clone(), file.servers(index)).await;
+        self.accuse_findings();
+        match read {
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Ok(self.read_chunk(file, index).await?.slice(part.start as usize..part.end as usize)),
+        }
     }
 
     /// The job's feed: one for all its reduce attempts here, as long as any of them runs.
@@ -381,6 +392,10 @@ impl Worker {
     }
 }
 
+fn chunk_of(file: &File, index: usize) -> Result<(ChunkId, u32), GetError> {
+    file.manifest.chunks.get(index).copied().ok_or_else(|| GetError::BadFile("it has no such chunk".into()))
+}
+
 async fn dawdle(how_long: Duration, watch: &Watch) {
     let start = Instant::now();
     while start.elapsed() < how_long {
@@ -400,7 +415,7 @@ fn shorten(mut text: String) -> String {
 }
 
 /// The chunks that a split's bytes lie in.
-pub(crate) fn chunks_of(lengths: &[u32], split: Split) -> std::ops::Range<usize> {
+pub(crate) fn chunks_of(lengths: &[u32], split: Split) -> Range<usize> {
     let (mut offset, mut first, mut last) = (0u64, lengths.len(), 0);
     for (index, length) in lengths.iter().enumerate() {
         let end = offset.saturating_add(u64::from(*length));

@@ -11,7 +11,7 @@ use quorate_protocol::{
     sign::{SecretKey, Signed},
     vote::{Served, Subject},
     wire::{
-        Block, ChunkRequest, PutBlock, PutReply,
+        Block, ChunkRequest, Piece, PieceRequest, PutBlock, PutReply,
         chunk_server_client::ChunkServerClient,
         chunk_server_server::{ChunkServer, ChunkServerServer},
     },
@@ -138,6 +138,11 @@ impl Testbed {
         &self.stores[&n]
     }
 
+    /// The folder of a server's store.
+    pub(crate) fn folder(&self, n: u32) -> PathBuf {
+        self.root.path().join(n.to_string())
+    }
+
     /// All servers that were started.
     pub(crate) fn servers(&self) -> Servers {
         let server = |(n, address): (&u32, &String)| {
@@ -159,8 +164,7 @@ impl Testbed {
     }
 
     async fn service(&mut self, n: u32) -> ChunkService {
-        let folder: PathBuf = self.root.path().join(n.to_string());
-        let store = Arc::new(ChunkStore::local(&folder).await.expect("a store"));
+        let store = Arc::new(ChunkStore::local(&self.folder(n)).await.expect("a store"));
         self.stores.insert(n, store.clone());
         ChunkService::new(self.cluster.clone(), id(n), key(n), store)
     }
@@ -222,6 +226,11 @@ impl ChunkServer for Scripted {
 
     async fn get_chunk(&self, _: Request<ChunkRequest>) -> Result<Response<Self::GetChunkStream>, Status> {
         Ok(Response::new((self.blocks)()))
+    }
+
+    async fn get_piece(&self, _: Request<PieceRequest>) -> Result<Response<Piece>, Status> {
+        let first = (self.blocks)().next().await.ok_or_else(|| Status::not_found("nothing"))??;
+        Ok(Response::new(Piece { data: first.data, proof: first.served }))
     }
 
     async fn put_chunk(&self, request: Request<Streaming<PutBlock>>) -> Result<Response<PutReply>, Status> {

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 static DIGESTED: AtomicU64 = AtomicU64::new(0);
+static READ: AtomicU64 = AtomicU64::new(0);
 static SIGNED: AtomicU64 = AtomicU64::new(0);
 static VERIFIED: AtomicU64 = AtomicU64::new(0);
 static COMMANDS: AtomicU64 = AtomicU64::new(0);
@@ -18,6 +19,9 @@ static RECEIVED: AtomicU64 = AtomicU64::new(0);
 pub struct Spent {
     /// Bytes of segments and chunks that were digested.
     pub digested: u64,
+    /// Of these, bytes of chunks that were read and checked against their names, as any store does that does not trust its
+    /// disk.
+    pub read: u64,
     /// Ed25519 signatures made.
     pub signed: u64,
     /// Ed25519 signatures verified.
@@ -37,6 +41,7 @@ impl Spent {
     pub fn now() -> Self {
         Self {
             digested: DIGESTED.load(Relaxed),
+            read: READ.load(Relaxed),
             signed: SIGNED.load(Relaxed),
             verified: VERIFIED.load(Relaxed),
             commands: COMMANDS.load(Relaxed),
@@ -51,6 +56,7 @@ impl Spent {
     pub fn since(self, earlier: Self) -> Self {
         Self {
             digested: self.digested.saturating_sub(earlier.digested),
+            read: self.read.saturating_sub(earlier.read),
             signed: self.signed.saturating_sub(earlier.signed),
             verified: self.verified.saturating_sub(earlier.verified),
             commands: self.commands.saturating_sub(earlier.commands),
@@ -64,6 +70,12 @@ impl Spent {
 /// So many bytes of a segment or a chunk were digested.
 pub fn digested(bytes: u64) {
     DIGESTED.fetch_add(bytes, Relaxed);
+}
+
+/// So many bytes of a chunk were read and digested.
+pub fn read(bytes: u64) {
+    digested(bytes);
+    READ.fetch_add(bytes, Relaxed);
 }
 
 /// A command of so many bytes was ordered.
@@ -98,12 +110,13 @@ mod tests {
     fn the_difference_of_two_looks_has_what_was_spent_between() {
         let before = Spent::now();
         digested(7);
+        read(5);
         ordered(11);
         sent(13);
         received(17);
         let spent = Spent::now().since(before);
         // Other tests of this process sign meanwhile; nobody else does the rest.
-        let expected = Spent { digested: 7, commands: 1, command_bytes: 11, sent: 13, received: 17, ..spent };
+        let expected = Spent { digested: 12, read: 5, commands: 1, command_bytes: 11, sent: 13, received: 17, ..spent };
         assert_eq!(spent, expected);
         assert_eq!(before.since(Spent::now()).digested, 0);
     }

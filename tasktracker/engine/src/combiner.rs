@@ -21,8 +21,13 @@ use std::{io, mem, path::Path};
 /// Entries of the table that are asked for together.
 const BATCH: usize = 64;
 
+/// The fewest entries of a range when keys begin with all bytes alike.
+const RANGE_MIN: usize = 16;
+/// Of the first sixteen bits of a text's keys, about so many tell nothing.
+const SPARE_BITS: u32 = 4;
+
 /// An entry of the table on its way into a run.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Leaving {
     /// As [`Name::order`](crate::name::Name::order).
     order: (u64, u64),
@@ -31,11 +36,11 @@ struct Leaving {
 }
 
 impl Leaving {
-    /// The partition and the first twelve bytes of the key.
+    /// The first sixteen bytes of the key, or all of a short one.
     #[inline]
     fn beginning(&self) -> u128 {
         let (high, low) = self.order;
-        u128::from(self.partition) << 96 | u128::from(high) << 32 | u128::from(low >> 32)
+        u128::from(high) << 64 | u128::from(low)
     }
 }
 
@@ -195,7 +200,7 @@ impl<V: OwnedValue, C: FnMut(&mut V, &V)> CombineCollector<V, C> {
 
     /// What a table for so many keys takes, and sorting it would.
     fn fixed(capacity: usize) -> usize {
-        Table::<V>::bytes(capacity) + capacity * size_of::<Leaving>()
+        Table::<V>::bytes(capacity) + capacity * (size_of::<Leaving>() + 2 * size_of::<u32>())
     }
 
     #[inline]
@@ -272,23 +277,55 @@ impl<V: OwnedValue, C: FnMut(&mut V, &V)> CombineCollector<V, C> {
 
 /// The entries in the order of partition and key.
 fn sort<V>(table: &Table<V>, partitioner: &Partitioner) -> Vec<Leaving> {
-    let (entries, arena) = (table.entries(), table.arena());
-    let leaving = |(entry, Entry { name, .. }): (u32, &Entry<V>)| Leaving {
-        partition: partitioner.of(name.key(arena, &mut [0; 16])),
-        order: name.order(arena),
-        entry,
-    };
-    let mut leaving: Vec<Leaving> = (0..).zip(entries).map(leaving).collect();
-    // Comparing one number takes no branch. Few keys have a common beginning so long that it does not tell them apart.
-    leaving.sort_unstable_by_key(Leaving::beginning);
-    for alike in leaving.chunk_by_mut(|a, b| a.beginning() == b.beginning()).filter(|alike| alike.len() > 1) {
-        alike.sort_unstable_by(|a, b| {
-            let name = |leaving: &Leaving| entries[leaving.entry as usize].name;
-            let long = || name(a).key(arena, &mut [0; 16]).cmp(name(b).key(arena, &mut [0; 16]));
-            a.order.cmp(&b.order).then_with(long)
-        });
+    let (mut leaving, ends) = scatter(table, partitioner);
+    let mut start = 0;
+    for end in ends {
+        let range = leaving.get_mut(start..end as usize).unwrap_or_default();
+        if range.len() > 1 {
+            sort_range(table, range);
+        }
+        start = end as usize;
     }
     leaving
+}
+
+/// The entries in ranges that are in order, and where these end: as many as make them short, by what a key begins with.
+fn scatter<V>(table: &Table<V>, partitioner: &Partitioner) -> (Vec<Leaving>, Vec<u32>) {
+    let (entries, arena) = (table.entries(), table.arena());
+    let partitions = partitioner.partitions() as usize;
+    // Each range has 2^bits beginnings of one partition; most of these no key of a text has.
+    let bits =
+        (entries.len() / RANGE_MIN / partitions.max(1)).checked_ilog2().map_or(0, |bits| (bits + SPARE_BITS).min(16));
+    let mut places = Vec::with_capacity(entries.len());
+    let mut ends = vec![0u32; partitions << bits];
+    for Entry { name, .. } in entries {
+        let partition = partitioner.of(name.key(arena, &mut [0; 16]));
+        let beginning = (name.order(arena).0 >> 48) >> (16 - bits);
+        let range = partition << bits | beginning as u32;
+        places.push(range);
+        ends[range as usize] += 1;
+    }
+    let mut start = 0;
+    for end in &mut ends {
+        start += mem::replace(end, start);
+    }
+    let mut leaving = vec![Leaving::default(); entries.len()];
+    for (entry, (range, Entry { name, .. })) in (0..).zip(places.iter().zip(entries)) {
+        let end = &mut ends[*range as usize];
+        leaving[*end as usize] = Leaving { order: name.order(arena), partition: range >> bits, entry };
+        *end += 1;
+    }
+    (leaving, ends)
+}
+
+fn sort_range<V>(table: &Table<V>, range: &mut [Leaving]) {
+    let (entries, arena) = (table.entries(), table.arena());
+    // Comparing one number takes no branch. Few keys have a common beginning so long that it does not tell them apart.
+    range.sort_unstable_by_key(Leaving::beginning);
+    for alike in range.chunk_by_mut(|a, b| a.beginning() == b.beginning()).filter(|alike| alike.len() > 1) {
+        let name = |leaving: &Leaving| entries[leaving.entry as usize].name;
+        alike.sort_unstable_by(|a, b| name(a).key(arena, &mut [0; 16]).cmp(name(b).key(arena, &mut [0; 16])));
+    }
 }
 
 /// Writes an accumulator, which may have grown past the bound of a record.

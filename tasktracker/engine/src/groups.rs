@@ -5,7 +5,7 @@
 //! over plain values, and who drives it must look at [`Groups::failure`] before believing what the reducer said.
 
 use crate::{
-    merge::{Merge, Meter, merge_error, narrow},
+    merge::{Head, Merge, Meter, merge_error, narrow},
     program::{FetchedSegment, TaskError, Watch},
     record::RecordError,
     spill::Run,
@@ -57,7 +57,8 @@ impl<'a> Groups<'a> {
         let runs = narrow(runs, memory, directory, watch)?;
         let mut merge = Merge::new(&runs, memory);
         merge.begin_span(runs.iter().map(Run::length)).map_err(merge_error)?;
-        let stream = Stream { merge, meter: Meter::new(watch), failure: None, place: Place::Between };
+        let stream =
+            Stream { merge, meter: Meter::new(watch), failure: None, place: Place::Between, head: Head::of(&[]) };
         Ok(Self { stream, undecodable: None, key: Vec::new(), _runs: runs })
     }
 
@@ -76,6 +77,7 @@ impl<'a> Groups<'a> {
         let Some(record) = self.stream.merge.current() else { return Ok(None) };
         self.key.clear();
         self.key.extend_from_slice(record.key());
+        self.stream.head = Head::of(&self.key);
         self.stream.place = Place::First;
         Ok(Some(Group { key: &self.key, stream: &mut self.stream, undecodable: &mut self.undecodable }))
     }
@@ -109,6 +111,8 @@ struct Stream<'a> {
     meter: Meter<'a>,
     failure: Option<TaskError>,
     place: Place,
+    /// The number of the group's key.
+    head: Head,
 }
 
 impl Stream<'_> {
@@ -139,7 +143,7 @@ impl Stream<'_> {
             return Ok(());
         };
         // Were one input out of order, so would the merge be: this check sees all inputs.
-        match record.key().cmp(key) {
+        match self.merge.compare(record, key, self.head) {
             Ordering::Equal => {}
             Ordering::Greater => self.place = Place::Between,
             Ordering::Less => return Err(merge_error(RecordError::Unsorted.into())),

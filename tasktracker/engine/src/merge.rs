@@ -1,11 +1,12 @@
 //! Streaming k-way merge of sorted runs.
 //!
-//! The order is (key bytes, input, position in the input). A loser tree [Knuth, TAOCP 3, 5.4.1] compares the first eight
-//! bytes of keys, cached as numbers, and whole keys only where these are equal. When the inputs' buffers would not fit
+//! The order is (key bytes, input, position in the input). A loser tree [Knuth, TAOCP 3, 5.4.1] compares numbers that hold
+//! all of a short key, and whole keys only where long ones begin alike. When the inputs' buffers would not fit
 //! into memory, *consecutive* inputs are merged into one file first: the order of inputs, and so the result, is the same
 //! for every number of passes.
 
 use crate::{
+    name::Name,
     program::{TaskError, Watch},
     record::RecordReader,
     spill::{Run, RunBytes, RunWriter},
@@ -32,11 +33,41 @@ pub(crate) fn prefix(key: &[u8]) -> u64 {
     }
 }
 
-/// The next record of an input, as the tree sees it.
-#[derive(Clone, Copy)]
-struct Head {
-    prefix: u64,
-    live: bool,
+/// The next record of an input, as the tree sees it: its key in a number that sorts like it, see [`Name::order`], or
+/// [`Head::NONE`]. Records with the same number have the same key, unless it is a long one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Head(u128);
+
+impl Head {
+    /// Of an input that has no more: above all others, since no key has this tag.
+    const NONE: Self = Self(u128::MAX);
+
+    #[inline]
+    pub(crate) fn of(key: &[u8]) -> Self {
+        match Name::short(key) {
+            Some(name) => Self::with(name.order(&[])),
+            None => Self::long(key),
+        }
+    }
+
+    fn with((high, low): (u64, u64)) -> Self {
+        Self(u128::from(high) << 64 | u128::from(low))
+    }
+
+    fn long(key: &[u8]) -> Self {
+        let first = key.first_chunk::<16>().map_or(0, |first| u128::from_be_bytes(*first));
+        Self(first & !Self::TAG | Self::LONG)
+    }
+
+    const TAG: u128 = 0xff;
+    /// Above the tags of all short keys, which are their lengths.
+    const LONG: u128 = 0xfe;
+
+    /// Whether keys with this number can differ.
+    #[inline]
+    pub(crate) fn is_long(self) -> bool {
+        self.0 & Self::TAG == Self::LONG
+    }
 }
 
 /// A merge of one span of each input.
@@ -57,7 +88,7 @@ impl Merge {
             RecordReader::new(run.open(), buffer as usize)
         };
         let inputs: Vec<_> = runs.iter().map(reader).collect();
-        let heads = vec![Head { prefix: 0, live: false }; inputs.len()];
+        let heads = vec![Head::NONE; inputs.len()];
         Self { losers: vec![0; inputs.len()], inputs, heads }
     }
 
@@ -95,7 +126,17 @@ impl Merge {
     #[inline]
     fn winner(&self) -> Option<usize> {
         let winner = *self.losers.first()?;
-        self.heads[winner].live.then_some(winner)
+        (self.heads[winner] != Head::NONE).then_some(winner)
+    }
+
+    /// How the current record's key compares with one whose number is known.
+    #[inline]
+    pub(crate) fn compare(&self, record: &RecordReader<RunBytes>, key: &[u8], number: Head) -> Ordering {
+        let own = self.losers.first().map_or(Head::NONE, |winner| self.heads[*winner]);
+        match own.cmp(&number) {
+            Ordering::Equal if number.is_long() => record.key().cmp(key),
+            order => order,
+        }
     }
 
     /// The current record.
@@ -123,8 +164,7 @@ impl Merge {
     #[inline]
     fn load(&mut self, input: usize) -> io::Result<()> {
         let reader = &mut self.inputs[input];
-        let live = reader.advance()?;
-        self.heads[input] = Head { prefix: prefix(reader.key()), live };
+        self.heads[input] = if reader.advance()? { Head::of(reader.key()) } else { Head::NONE };
         Ok(())
     }
 
@@ -132,15 +172,10 @@ impl Merge {
     #[inline]
     fn before(&self, a: usize, b: usize) -> bool {
         let (x, y) = (self.heads[a], self.heads[b]);
-        match (x.live, y.live) {
-            (true, true) if x.prefix != y.prefix => x.prefix < y.prefix,
-            (true, true) => match self.inputs[a].key().cmp(self.inputs[b].key()) {
-                Ordering::Less => true,
-                Ordering::Equal => a < b,
-                Ordering::Greater => false,
-            },
-            (x, y) => x & !y || (x == y && a < b),
+        if x == y && x.is_long() {
+            return (self.inputs[a].key(), a) < (self.inputs[b].key(), b);
         }
+        (x, a) < (y, b)
     }
 }
 

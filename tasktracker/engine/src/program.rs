@@ -13,6 +13,7 @@ use quorate_protocol::{
 use serde::{Deserialize, Serialize};
 use std::{
     io::{self, Write},
+    ops::Range,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
@@ -67,6 +68,19 @@ pub struct LocalBytes {
     pub length: u64,
 }
 
+impl LocalBytes {
+    /// A part of these bytes.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it does not lie in them.
+    pub fn part(&self, part: Range<u64>) -> io::Result<Self> {
+        if part.start > part.end || part.end > self.length {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the part does not lie in the bytes"));
+        }
+        Ok(Self { path: self.path.clone(), offset: self.offset + part.start, length: part.end - part.start })
+    }
+}
+
 /// A segment that was fetched and verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchedSegment {
@@ -101,6 +115,14 @@ pub trait InputSource {
     /// # Errors
     /// When no copy of it could be had: the attempt is declined, not failed.
     fn chunk(&mut self, index: usize) -> io::Result<LocalBytes>;
+    /// Makes a part of a chunk available, for a reader that wants no more of it: a source that can verify a part alone need
+    /// not fetch the rest.
+    ///
+    /// # Errors
+    /// As [`InputSource::chunk`], and when the part does not lie in the chunk.
+    fn part(&mut self, index: usize, part: Range<u64>) -> io::Result<LocalBytes> {
+        self.chunk(index)?.part(part)
+    }
 }
 
 /// Where a partition begins in a map attempt's data file.

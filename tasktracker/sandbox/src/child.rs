@@ -69,12 +69,11 @@ impl Program for Child {
             match running.next(watch)? {
                 FromHost::WantChunk(index) => {
                     let chunk = usize::try_from(index).map_err(io::Error::other).and_then(|index| input.chunk(index));
-                    let failed = chunk.is_err();
-                    let error = chunk.as_ref().err().map(|error| io::Error::new(error.kind(), error.to_string()));
-                    running.send(&ToHost::Chunk(chunk.map_err(|error| error.to_string())), watch)?;
-                    if let (true, Some(error)) = (failed, error) {
-                        return Err(TaskError::machine("reading the input", error));
-                    }
+                    running.give(chunk, watch)?;
+                }
+                FromHost::WantPart { chunk, part: (start, end) } => {
+                    let index = usize::try_from(chunk).map_err(io::Error::other);
+                    running.give(index.and_then(|index| input.part(index, start..end)), watch)?;
                 }
                 FromHost::Mapped(product) => return check_product(product, task, directory),
                 FromHost::Progress(units) => catch_up(watch, units),
@@ -106,7 +105,7 @@ impl Program for Child {
                 FromHost::Progress(units) => catch_up(watch, units),
                 FromHost::Failed { kind, record, message } => return Err(TaskError::Program { kind, record, message }),
                 FromHost::Machine(what) => return Err(TaskError::machine("in the task host", io::Error::other(what))),
-                FromHost::WantChunk(_) | FromHost::Mapped(_) => return Err(nonsense()),
+                FromHost::WantChunk(_) | FromHost::WantPart { .. } | FromHost::Mapped(_) => return Err(nonsense()),
             }
         }
     }
@@ -208,6 +207,13 @@ impl Running {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(self.died()),
             Err(error) => Err(TaskError::machine("speaking to the task host", error)),
         }
+    }
+
+    /// Gives the child a piece of its input; when it cannot be had, that is the end.
+    fn give(&mut self, bytes: io::Result<LocalBytes>, watch: &Watch) -> Result<(), TaskError> {
+        let error = bytes.as_ref().err().map(|error| io::Error::new(error.kind(), error.to_string()));
+        self.send(&ToHost::Chunk(bytes.map_err(|error| error.to_string())), watch)?;
+        error.map_or(Ok(()), |error| Err(TaskError::machine("reading the input", error)))
     }
 
     fn next(&mut self, watch: &Watch) -> Result<FromHost, TaskError> {

@@ -34,7 +34,7 @@ pub enum ToHost {
         /// Where intermediate merges go.
         directory: PathBuf,
     },
-    /// A chunk that was asked for, or why it is not to be had.
+    /// A chunk, or a part of one, that was asked for, or why it is not to be had.
     Chunk(Result<LocalBytes, String>),
 }
 
@@ -62,6 +62,13 @@ pub enum FromHost {
     },
     /// The machine failed.
     Machine(String),
+    /// It needs a part of a chunk.
+    WantPart {
+        /// Which chunk.
+        chunk: u64,
+        /// Where the part begins and ends in it.
+        part: (u64, u64),
+    },
 }
 
 /// Writes one frame.

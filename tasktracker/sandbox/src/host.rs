@@ -6,6 +6,7 @@ use quorate_engine::program::{
 };
 use std::{
     io::{self, Write},
+    ops::Range,
     os::unix::net::UnixStream,
     path::Path,
     process::ExitCode,
@@ -143,14 +144,23 @@ struct RemoteInput {
     inbox: mpsc::Receiver<Result<LocalBytes, String>>,
 }
 
+impl RemoteInput {
+    fn ask(&self, wanted: &FromHost) -> io::Result<LocalBytes> {
+        send(&self.writer, wanted)?;
+        let bytes = self.inbox.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        bytes.map_err(io::Error::other)
+    }
+}
+
 impl InputSource for RemoteInput {
     fn chunk_lengths(&self) -> &[u32] {
         &self.chunk_lengths
     }
     fn chunk(&mut self, index: usize) -> io::Result<LocalBytes> {
-        send(&self.writer, &FromHost::WantChunk(index as u64))?;
-        let chunk = self.inbox.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        chunk.map_err(io::Error::other)
+        self.ask(&FromHost::WantChunk(index as u64))
+    }
+    fn part(&mut self, index: usize, part: Range<u64>) -> io::Result<LocalBytes> {
+        self.ask(&FromHost::WantPart { chunk: index as u64, part: (part.start, part.end) })
     }
 }
 

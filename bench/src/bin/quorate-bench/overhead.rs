@@ -148,8 +148,8 @@ fn price(options: &Options, inputs: &[Input]) -> Result<Told, Failure> {
         }
     }
     let summaries: Vec<Summary> = summarise(&told.runs);
-    let sentence =
-        "Nobody lies. × is the ratio to f = 0; checking is digests and signatures, in percent of the CPU time.";
+    let sentence = "Nobody lies. × is the ratio to f = 0; checking is digests and signatures, and voting the same without the \
+                    chunks that were read, in percent of the CPU time.";
     told.section("The price of f", sentence, &time_table(&summaries));
     told.text.push_str(&format!("{}\n", bytes_table(&summaries)));
     Ok(told)

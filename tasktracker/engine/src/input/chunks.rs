@@ -4,17 +4,27 @@ use crate::program::{InputSource, LocalBytes, MapTask, TaskError, Watch};
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    ops::Range,
 };
 
+/// The most that is asked for of a chunk at first that has nothing of the split: what a store verifies alone.
+const PART_BYTES: u64 = 64 << 10;
+
 /// The bytes of an input file from some position on. A chunk is asked for when its first byte is.
+///
+/// Of a chunk beside the split only the end or the beginning of one record is wanted, so a part of it is asked for first, and
+/// the whole chunk when more is read.
 pub(super) struct Chunks<'a> {
     path: String,
     source: &'a mut dyn InputSource,
     watch: &'a Watch,
     /// Where each chunk ends in the file.
     ends: Vec<u64>,
+    split: Range<u64>,
     position: u64,
-    /// The chunk that holds `position`: the file, already there, and the bytes left.
+    /// The chunk that a part was asked of last.
+    parted: Option<usize>,
+    /// The chunk, or the part of one, that holds `position`: the file, already there, and the bytes left.
     open: Option<(File, u64)>,
 }
 
@@ -25,7 +35,8 @@ impl<'a> Chunks<'a> {
             end += u64::from(*length);
             end
         });
-        Self { path: task.path.clone(), ends: ends.collect(), source, watch, position: 0, open: None }
+        let (path, split) = (task.path.clone(), task.split.start..task.split.end);
+        Self { path, ends: ends.collect(), source, watch, split, position: 0, parted: None, open: None }
     }
 
     pub(super) fn path(&self) -> &str {
@@ -42,17 +53,49 @@ impl<'a> Chunks<'a> {
         self.open = None;
     }
 
+    /// The chunk that holds a position, and where it is in the file.
+    fn chunk_at(&self, position: u64) -> Option<(usize, Range<u64>)> {
+        let index = self.ends.partition_point(|end| *end <= position);
+        let end = *self.ends.get(index)?;
+        Some((index, index.checked_sub(1).map_or(0, |before| self.ends[before])..end))
+    }
+
     /// Makes the chunk that holds a position available: where the chunk begins in the file, and its bytes.
     pub(super) fn locate(&mut self, position: u64) -> Result<Option<(u64, LocalBytes)>, TaskError> {
-        let index = self.ends.partition_point(|end| *end <= position);
-        let Some(end) = self.ends.get(index) else { return Ok(None) };
-        let failed = |e| TaskError::machine(format!("read chunk {index} of {}", self.path), e);
-        let bytes = self.source.chunk(index).map_err(failed)?;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        if bytes.length != end - start {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "the chunk has another length")));
+        let Some((index, at)) = self.chunk_at(position) else { return Ok(None) };
+        let bytes = self.source.chunk(index);
+        Ok(Some((at.start, self.checked(index, bytes, at.end - at.start)?)))
+    }
+
+    /// Makes bytes from the position on available: the rest of its chunk, or `wanted` of it when that is all that there is
+    /// to want.
+    fn locate_some(&mut self, wanted: u64) -> Result<Option<LocalBytes>, TaskError> {
+        let Some((index, at)) = self.chunk_at(self.position) else { return Ok(None) };
+        let (into, length) = (self.position - at.start, at.end - at.start);
+        let is_beside = at.end <= self.split.start || at.start >= self.split.end;
+        if is_beside && self.parted.replace(index) != Some(index) {
+            let end = length.min(into + wanted.min(PART_BYTES));
+            let bytes = self.source.part(index, into..end);
+            return self.checked(index, bytes, end - into).map(Some);
         }
-        Ok(Some((start, bytes)))
+        let bytes = self.source.chunk(index);
+        let rest = self.checked(index, bytes, length)?.part(into..length);
+        rest.map(Some).map_err(|error| self.failed(index, error))
+    }
+
+    fn checked(&self, index: usize, bytes: io::Result<LocalBytes>, length: u64) -> Result<LocalBytes, TaskError> {
+        match bytes {
+            Ok(bytes) if bytes.length == length => Ok(bytes),
+            Ok(_) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "the chunk has another length");
+                Err(self.failed(index, error))
+            }
+            Err(error) => Err(self.failed(index, error)),
+        }
+    }
+
+    fn failed(&self, index: usize, error: io::Error) -> TaskError {
+        TaskError::machine(format!("read chunk {index} of {}", self.path), error)
     }
 
     fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, TaskError> {
@@ -60,12 +103,11 @@ impl<'a> Chunks<'a> {
         let (mut file, left) = match self.open.take() {
             Some(open) => open,
             None => {
-                let Some((start, bytes)) = self.locate(self.position)? else { return Ok(0) };
-                let into = self.position - start;
+                let Some(bytes) = self.locate_some(buffer.len() as u64)? else { return Ok(0) };
                 let open = |e| TaskError::machine(format!("open {}", bytes.path.display()), e);
                 let mut file = File::open(&bytes.path).map_err(open)?;
-                file.seek(SeekFrom::Start(bytes.offset + into)).map_err(open)?;
-                (file, bytes.length - into)
+                file.seek(SeekFrom::Start(bytes.offset)).map_err(open)?;
+                (file, bytes.length)
             }
         };
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -114,6 +156,7 @@ pub(super) mod tests {
         lengths: Vec<u32>,
         directory: TempDir,
         pub(crate) asked: Vec<usize>,
+        pub(crate) parts: Vec<(usize, Range<u64>)>,
     }
 
     impl TestSource {
@@ -132,7 +175,7 @@ pub(super) mod tests {
                 kept.push(chunk.len() as u32);
                 rest = after;
             }
-            Self { lengths: kept, directory, asked: Vec::new() }
+            Self { lengths: kept, directory, asked: Vec::new(), parts: Vec::new() }
         }
     }
 
@@ -144,6 +187,11 @@ pub(super) mod tests {
             self.asked.push(index);
             let path = self.directory.path().join(index.to_string());
             Ok(LocalBytes { path, offset: 3, length: u64::from(self.lengths[index]) })
+        }
+        fn part(&mut self, index: usize, part: Range<u64>) -> io::Result<LocalBytes> {
+            self.parts.push((index, part.clone()));
+            let path = self.directory.path().join(index.to_string());
+            LocalBytes { path, offset: 3, length: u64::from(self.lengths[index]) }.part(part)
         }
     }
 
@@ -188,6 +236,19 @@ pub(super) mod tests {
         assert_eq!(&text, b"56");
         assert_eq!(source.asked, [1]);
         assert_eq!(watch.units(), 2);
+    }
+
+    #[test]
+    fn of_a_chunk_beside_the_split_a_part_is_read_and_all_of_it_when_that_is_not_enough() {
+        let (mut source, watch) = (TestSource::new(b"0123456789ab", &[4]), Watch::default());
+        let mut chunks = Chunks::new(&map_task("/f", 4, 8), &mut source, &watch);
+        chunks.seek(3);
+        let mut text = [0; 6];
+        chunks.read_exact(&mut text).expect("read");
+        assert_eq!(&text, b"345678");
+        chunks.read_exact(&mut text[..3]).expect("read");
+        assert_eq!(&text[..3], b"9ab");
+        assert_eq!((source.parts, source.asked), (vec![(0, 3..4), (2, 0..1)], vec![1, 2]));
     }
 
     #[test]

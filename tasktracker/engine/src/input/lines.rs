@@ -342,6 +342,16 @@ mod tests {
         assert_eq!(source.asked, [1]);
     }
 
+    #[test]
+    fn of_the_chunks_beside_a_split_no_more_is_read_than_shows_where_its_lines_begin_and_end() {
+        let text = "0123456789\n".repeat(9);
+        let (mut source, watch) = (TestSource::new(text.as_bytes(), &[16]), Watch::default());
+        let task = map_task("/f", 16, 48);
+        let lines = lines_of(&mut LineReader::open(&task, &mut source, &watch).expect("opened")).expect("read");
+        assert_eq!(lines.len(), 3);
+        assert_eq!((source.parts, source.asked), (vec![(0, 15..16), (3, 0..16)], vec![1, 2]));
+    }
+
     fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text).expect("written");
