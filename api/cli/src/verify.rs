@@ -96,7 +96,7 @@ fn doubtful(certificate: &Path, error: &CheckError) -> Failure {
         return Failure::new(Exit::Path, format!("{shown} cannot be checked: {error}"))
             .hint("its replicas' trusted logs are in TPMs: `cargo build --release -p quorate-cli --features tpm`");
     }
-    let failure = refused(format!("{shown} does not hold: {}", plain(&error.to_string())));
+    let failure = refused(format!("{shown} does not hold: {}", printable(&error.to_string())));
     match error {
         CheckError::Certificate(quorate_protocol::certificate::CertificateError::Cluster { .. }) => {
             failure.hint("give the public keys of the cluster that ran the job with --keys")
@@ -236,13 +236,14 @@ fn program(program: &Program) -> String {
 }
 
 /// A stranger's text, as a terminal may show it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// The same of the beginning of a text that may be long.
 pub(crate) fn plain(text: &str) -> String {
-    let mut shown: String =
-        text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    if text.chars().nth(SHOWN_MAX).is_some() {
-        shown.push('…');
-    }
-    shown
+    let shown: String = printable(text).chars().take(SHOWN_MAX).collect();
+    if text.chars().nth(SHOWN_MAX).is_some() { shown + "…" } else { shown }
 }
 
 fn when(time: OrderedTime) -> String {

@@ -1,6 +1,6 @@
 //! Compares files of this machine with what a certificate has, chunk by chunk: they may be larger than memory.
 
-use super::{below, plain, refused};
+use super::{below, plain, printable, refused};
 use quorate::{
     Transfer,
     amounts::{count, show_bytes},
@@ -124,16 +124,12 @@ impl Findings {
             return Ok(());
         }
         let more = self.0.len().saturating_sub(TOLD_MAX);
-        let mut lines: Vec<String> = self.0.into_iter().take(TOLD_MAX).map(|line| plain_line(&line)).collect();
+        let mut lines: Vec<String> = self.0.into_iter().take(TOLD_MAX).map(|line| printable(&line)).collect();
         if more > 0 {
             lines.push(format!("and {more} more"));
         }
         Err(refused(format!("this is not the certified {what}:\n  {}", lines.join("\n  "))))
     }
-}
-
-fn plain_line(line: &str) -> String {
-    line.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// All files below a folder, by their paths in it. `as_put` leaves out what `quorate fs put` does: names that begin with a dot.
