@@ -17,6 +17,8 @@ pub enum Exit {
     Cluster = 4,
     /// 5: this machine is in trouble: disk full, no memory.
     Machine = 5,
+    /// 6: a certificate does not hold, or what it is compared with is not what it certifies.
+    Refused = 6,
     /// 130: interrupted by the user.
     Interrupted = 130,
 }

@@ -108,7 +108,7 @@ pub use local::LocalCluster;
 pub use mapper::{MapContext, Mapper};
 pub use options::{JobOptions, liar_kinds, parse_liars};
 pub use output::{Columns, Format, Parquet, RawBytes, TextLines, Writer};
-pub use progress::Progress;
+pub use progress::{Progress, Transfer};
 pub use quorate_engine::{
     emitter::Emitter,
     groups::Values,

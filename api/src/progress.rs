@@ -92,14 +92,14 @@ fn stages(view: &JobView) -> String {
     format!("maps {}/{}, reduces {}/{}{disputed}", summary.maps.0, summary.maps.1, summary.reduces.0, summary.reduces.1)
 }
 
-/// The progress of bytes that are copied.
-pub(crate) struct Transfer {
+/// The progress of bytes that are copied or compared.
+pub struct Transfer {
     bar: ProgressBar,
 }
 
 impl Transfer {
     /// Starts to show that so many bytes are copied. Nothing is shown where standard error is no terminal.
-    pub(crate) fn new(what: &'static str, bytes: u64) -> Self {
+    pub fn new(what: &'static str, bytes: u64) -> Self {
         let bar = ProgressBar::new(bytes).with_message(what);
         if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}") {
             bar.set_style(style.progress_chars("=> "));
@@ -113,7 +113,7 @@ impl Transfer {
     }
 
     /// So many more bytes are copied.
-    pub(crate) fn advance(&self, bytes: u64) {
+    pub fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
 

@@ -9,7 +9,7 @@ use crate::{
 use bytes::Bytes;
 use quorate_protocol::{
     digest::ChunkId,
-    file::{File, Manifest, Placement},
+    file::{File, Manifest, Placement, chunk_bytes},
     ids::TrackerId,
     limits,
 };
@@ -69,8 +69,7 @@ impl Upload {
     }
 
     fn size(&self) -> u64 {
-        let needed = self.length.unwrap_or(0).div_ceil(limits::FILE_CHUNKS_MAX as u64);
-        needed.clamp(self.chunk_bytes, limits::CHUNK_BYTES_MAX)
+        chunk_bytes(self.length.unwrap_or(0), self.chunk_bytes)
     }
 }
 

@@ -9,6 +9,7 @@
 //! is another one is not believed. When more than f replicas are such, the client fails with [`ClientError::Fork`].
 
 mod audit;
+mod certificate;
 mod choice;
 mod error;
 mod follow;

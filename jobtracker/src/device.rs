@@ -8,8 +8,8 @@ use crate::{
     witness::{Assembly, Bench, Inlet},
 };
 use quorate_counter::{
-    Attestation, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, LogKey, OpenError, Software,
-    TrustedLog, helper::Remote,
+    Attestation, Certificate, Completion, Desk, DeviceError, Durability, Epoch, EpochRecord, Head, LogKey, OpenError,
+    Software, TrustedLog, helper::Remote,
 };
 use quorate_protocol::{
     cluster::{Agreement, Cluster},
@@ -138,11 +138,13 @@ pub(crate) struct Device {
     pub(crate) kind: &'static str,
     /// Where it stood when it was opened.
     pub(crate) place: (EpochRecord, Head),
+    /// Its certificate of that head, if it has one.
+    pub(crate) certificate: Option<Certificate>,
 }
 
 /// Whether an epoch is one of the log that the configuration has. A TPM's key says more than which chip it is, and another chip may
 /// come in its place.
-fn is_of(record: &EpochRecord, expected: &EpochRecord) -> bool {
+pub(crate) fn is_of(record: &EpochRecord, expected: &EpochRecord) -> bool {
     let same_device = match &record.key {
         LogKey::Tpm(_) => record.may_follow(expected),
         software => software.same_device(&expected.key),
@@ -209,9 +211,9 @@ impl Device {
     }
 
     fn at_its_place(mut log: Box<dyn TrustedLog>, kind: &'static str, file: Option<PathBuf>) -> Result<Self, LogError> {
-        let head = log.append(&[])?.head;
+        let Attestation { head, certificate } = log.append(&[])?;
         let place = (log.record().clone(), head);
-        Ok(Self { log: Kind::Trusted { log, file }, kind, place })
+        Ok(Self { log: Kind::Trusted { log, file }, kind, place, certificate: Some(certificate) })
     }
 
     fn witnessed(
@@ -226,8 +228,8 @@ impl Device {
         }
         let memory = |source| LogError::Memory { directory: directory.to_owned(), source };
         let assembly = Assembly::open(cluster, replica, key, directory).map_err(memory)?;
-        let place = assembly.stands();
-        Ok(Self { log: Kind::Witnessed(Box::new(assembly)), kind: "none (witnessed)", place })
+        let (place, certificate) = assembly.stands();
+        Ok(Self { log: Kind::Witnessed(Box::new(assembly)), kind: "none (witnessed)", place, certificate })
     }
 
     /// Gives a log that a crash of the machine put back what it had attested before, as the replica's own records have
@@ -242,7 +244,7 @@ impl Device {
             Kind::Trusted { log, .. } => log,
             Kind::Witnessed(assembly) => {
                 flushes.for_each(|flush| assembly.catch_up(flush));
-                self.place = assembly.stands();
+                (self.place, self.certificate) = assembly.stands();
                 return Ok(());
             }
         };
@@ -258,7 +260,8 @@ impl Device {
             if record.verify(caught_up, &flush.certificate).is_err() {
                 break;
             }
-            self.place.1 = log.append(&missing)?.head;
+            let Attestation { head, certificate } = log.append(&missing)?;
+            (self.place.1, self.certificate) = (head, Some(certificate));
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! The replicas' keys as the agreement uses them, and what it is configured with.
 
 use crate::{door::Door, founding::Founding};
-use quorate_counter::{Epoch, EpochRecord, LogKey};
+use quorate_counter::{Epoch, EpochRecord, LogKey, TpmDevice, TpmKey};
 use quorate_protocol::{
     cluster::{Agreement, Cluster, ReplicaMember},
+    digest::Digest,
+    enrolled::EnrolledTpm,
     ids::ReplicaId,
     sign::{PublicKey, SecretKey, Signed, Statement},
 };
@@ -48,18 +50,33 @@ impl Keys for Keyring {
     }
 }
 
-/// The first epoch of each replica's trusted log: that of a TPM as the founding has it, and the others as they follow from the configuration.
-pub(crate) fn genesis(cluster: &Cluster, founding: Option<&Founding>) -> Vec<EpochRecord> {
+/// What the configuration says of each replica's trusted log, as a first epoch of it. That of a TPM does not say which boot it is in.
+pub(crate) fn configured(cluster: &Cluster) -> Vec<EpochRecord> {
     let id = cluster.id();
     let witnesses: Vec<_> = cluster.replicas.iter().map(|member| member.key).collect();
-    let key = |member: &ReplicaMember| match cluster.agreement {
-        Agreement::Minbft => LogKey::Software(member.log.unwrap_or(member.key)),
-        Agreement::Pbft => LogKey::Witnessed(witnesses.clone()),
+    let nothing = Digest::from_bytes([0; 32]);
+    let in_tpm = |tpm: &EnrolledTpm| TpmKey {
+        device: TpmDevice::from(tpm),
+        reset_count: 0,
+        restart_count: 0,
+        start: nothing,
+        authority: cluster.authority,
+        approval: None,
     };
-    let configured =
+    let key = |member: &ReplicaMember| match (cluster.agreement, &member.tpm) {
+        (Agreement::Minbft, None) => LogKey::Software(member.log.unwrap_or(member.key)),
+        (Agreement::Minbft, Some(tpm)) => LogKey::Tpm(Box::new(in_tpm(tpm))),
+        (Agreement::Pbft, _) => LogKey::Witnessed(witnesses.clone()),
+    };
+    let record =
         |member: &ReplicaMember| EpochRecord { cluster: id, replica: member.id, epoch: Epoch(0), key: key(member) };
+    cluster.replicas.iter().map(record).collect()
+}
+
+/// The first epoch of each replica's trusted log: that of a TPM as the founding has it, and the others as they follow from the configuration.
+pub(crate) fn genesis(cluster: &Cluster, founding: Option<&Founding>) -> Vec<EpochRecord> {
     let founded = |id| founding.and_then(|founding| founding.record(id)).cloned();
-    cluster.replicas.iter().map(|member| founded(member.id).unwrap_or_else(|| configured(member))).collect()
+    configured(cluster).into_iter().map(|record| founded(record.replica).unwrap_or(record)).collect()
 }
 
 /// What the agreement is told when a replica starts.

@@ -14,10 +14,12 @@
 //! | `helper` | the trusted log in a process of its own |
 //! | `witness`, `slots` | what is in its place where no device is trusted, and where that remembers |
 //! | `tpm`, `founding` | the trusted log in a TPM (feature `tpm`), and how a cluster with TPMs begins |
+//! | [`certificate`] | a job's certificate: what a replica's trusted log shows in it, and the check of all of it |
 //! | `application`, `histories` | the executed state, and the histories that led to it |
 //! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
 //! | `liars` | replicas that lie, for tests and demonstrations |
 
+pub mod certificate;
 pub mod client;
 
 mod application;

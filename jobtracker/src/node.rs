@@ -62,6 +62,8 @@ pub(crate) enum Event {
     Device(Completion),
     /// Somebody wants to know how the replica stands.
     Report(oneshot::Sender<ReplicaView>),
+    /// The replica is to sign for something, and needs to know what was executed and where its trusted log stands.
+    Standing(oneshot::Sender<(History, report::Log)>),
     /// Somebody wants to compare the executed state.
     Digest(oneshot::Sender<(History, Digest)>),
     /// Finish what was begun, and end.
@@ -141,7 +143,7 @@ impl Node {
         let Parts { config, state, store, kept, device, outbox, lie } = parts;
         let now = wall_clock();
         let (place, kind) = (device.place.clone(), device.kind);
-        let log = report::Log { kind, head: place.1 };
+        let log = report::Log { kind, record: place.0.clone(), head: place.1, certificate: device.certificate.clone() };
         let tell = inbox.sender();
         // After the thread has ended nobody needs to know.
         let clerk =
@@ -238,9 +240,12 @@ impl Node {
                 self.inputs.push(input);
             }
             Event::Report(answer) => {
-                let view = report::view(&self.core.report(), &self.garbage, self.log);
+                let view = report::view(&self.core.report(), &self.garbage, &self.log);
                 // Whoever asked may have gone, here and below.
                 let _ = answer.send(view);
+            }
+            Event::Standing(answer) => {
+                let _ = answer.send((to_wire(self.core.executed()), self.log.clone()));
             }
             Event::Digest(answer) => {
                 let state = Digest::of(&self.core.machine().snapshot());
@@ -326,8 +331,14 @@ impl Node {
 
     fn note_head(&mut self, input: &Input) {
         match input {
-            Input::Attested(attestation) => self.log.head = attestation.head,
-            Input::Renewed(record, _) => self.log.head = record.genesis(),
+            Input::Attested(attestation) => {
+                self.log.head = attestation.head;
+                self.log.certificate = Some(attestation.certificate.clone());
+            }
+            Input::Renewed(record, certificate) => {
+                (self.log.record, self.log.head) = (record.clone(), record.genesis());
+                self.log.certificate = Some(certificate.clone());
+            }
             Input::Tick | Input::Message(..) | Input::Request(..) | Input::Lost => {}
         }
     }

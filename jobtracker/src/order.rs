@@ -10,6 +10,7 @@ use crate::{
     device::LogError,
     histories::{Histories, Judgement},
     node::Event,
+    report::Log,
     store::StoreError,
 };
 use quorate_protocol::{
@@ -191,6 +192,13 @@ impl Order {
     pub(crate) async fn report(&self) -> Result<ReplicaView, Stopped> {
         let (answer, answered) = oneshot::channel();
         self.tell(Event::Report(answer)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// What was executed, and where the trusted log stands. All that was read of the state before is a part of it.
+    pub(crate) async fn standing(&self) -> Result<(History, Log), Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Event::Standing(answer)).await?;
         answered.await.map_err(|_| Stopped)
     }
 

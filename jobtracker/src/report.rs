@@ -1,7 +1,7 @@
 //! How a replica stands, for people.
 
 use crate::histories::to_wire;
-use quorate_counter::Head;
+use quorate_counter::{Certificate, EpochRecord, Head};
 use quorate_protocol::query::{FaultView, PeerView, ReplicaView};
 use quorate_smr::{
     Fault, FaultKind,
@@ -9,16 +9,20 @@ use quorate_smr::{
 };
 
 /// The replica's own trusted log.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Log {
     /// What people call it.
     pub(crate) kind: &'static str,
+    /// The epoch that it is in.
+    pub(crate) record: EpochRecord,
     /// Where it stands.
     pub(crate) head: Head,
+    /// Its certificate of that head; none as long as a log that is witnessed had nothing to say.
+    pub(crate) certificate: Option<Certificate>,
 }
 
 /// What is told of a replica. `garbage` is what its links saw.
-pub(crate) fn view(report: &Report, garbage: &[Fault], log: Log) -> ReplicaView {
+pub(crate) fn view(report: &Report, garbage: &[Fault], log: &Log) -> ReplicaView {
     ReplicaView {
         replica: report.me,
         view: report.view.0,

@@ -5,6 +5,7 @@
 
 use crate::{
     application::Application,
+    certificate::Attested,
     door::{Admitted, Door, ENVELOPE_BYTES_MAX},
     histories::Judgement,
     liars::Lie,
@@ -15,6 +16,7 @@ use crate::{
 use futures::stream::{self, BoxStream, StreamExt};
 use quorate_protocol::{
     canonical,
+    certificate::{Completion, Endorsement},
     command::{FollowDirectives, History, Refusal, Reply, seen_from_wire},
     digest::Digest,
     ids::{JobId, ReplicaId},
@@ -64,6 +66,12 @@ impl Notary {
         view: Arc<AtomicU64>,
     ) -> Self {
         Self { cluster, replica, key, lie, view }
+    }
+
+    fn endorse(&self, completion: Digest, executed: History, log: &Attested) -> Signed<Endorsement> {
+        let log = canonical::encode(log);
+        let endorsement = Endorsement { cluster: self.cluster, replica: self.replica, completion, executed, log };
+        Signed::seal(&endorsement, &self.key)
     }
 
     fn reply(&self, to: Digest, history: History, confirms: Option<History>, answer: Answer) -> wire::Reply {
@@ -140,9 +148,25 @@ impl Service {
     async fn answer(&self, question: Question) -> Result<Answer, Status> {
         let answer = match question {
             Question::Replica => self.order.report().await.map(|view| Answer::Replica(Box::new(view))),
+            Question::Endorsement(job) => self.endorse(job).await,
             other => self.order.read(move |state| state.scheduler().ask(&other)).await,
         };
         answer.map_err(unavailable)
+    }
+
+    /// Signs what a job came to. What it had executed is looked up after the job's end was seen, so that it covers that.
+    async fn endorse(&self, job: JobId) -> Result<Answer, Stopped> {
+        let read = move |state: &Application| state.scheduler().completion(job).map(Completion::digest);
+        let completion = match self.order.read(read).await? {
+            Ok(digest) => digest,
+            Err(refusal) => return Ok(Answer::Refused(refusal)),
+        };
+        let (executed, log) = self.order.standing().await?;
+        let nothing = || Answer::Refused(Refusal::Invalid("this replica's log has attested nothing yet".to_owned()));
+        Ok(match Attested::of(log) {
+            Some(log) => Answer::Endorsement(Box::new(self.notary.endorse(completion, executed, &log))),
+            None => nothing(),
+        })
     }
 
     /// Compares with what an asker has seen, so that nobody reads an older state than before.

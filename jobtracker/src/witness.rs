@@ -15,8 +15,8 @@ use crate::{
     slots::{Slots, VALUE_BYTES_MAX},
 };
 use quorate_counter::{
-    APPEND_DIGESTS_MAX, Answer, CERTIFICATE_BYTES_MAX, Completion, Considered, Council, Desk, DeviceError, EpochRecord,
-    Gather, Head, Place, Request, Seen, Witness, WitnessKey, Witnessed,
+    APPEND_DIGESTS_MAX, Answer, CERTIFICATE_BYTES_MAX, Certificate, Completion, Considered, Council, Desk, DeviceError,
+    EpochRecord, Gather, Head, Place, Request, Seen, Witness, WitnessKey, Witnessed,
 };
 use quorate_protocol::{
     canonical::{self, DecodeError},
@@ -155,9 +155,10 @@ impl Assembly {
         Ok(Self { me, gather, place, path, witness, memory, inlet: Inlet::new() })
     }
 
-    /// Where the log stands.
-    pub(crate) fn stands(&self) -> (EpochRecord, Head) {
-        (self.gather.record().clone(), self.gather.head())
+    /// Where the log stands, and the certificate of its head, if there is one.
+    pub(crate) fn stands(&self) -> ((EpochRecord, Head), Option<Certificate>) {
+        let Place { head, certificate, .. } = self.gather.place();
+        ((self.gather.record().clone(), head), certificate)
     }
 
     /// Where words from other replicas go.
@@ -306,7 +307,7 @@ impl Council for Links {
 mod tests {
     use super::*;
     use crate::testing::{REPLICA, cluster_of, replica_key};
-    use quorate_counter::{Certificate, Epoch};
+    use quorate_counter::Epoch;
     use quorate_protocol::{cluster::Agreement, digest::Digest};
     use tempfile::TempDir;
 

@@ -4,7 +4,7 @@ use crate::{
     members::{Members, Place},
     print,
     role::Interruption,
-    status,
+    status, verify,
 };
 use clap::{Args, Subcommand};
 use quorate::{
@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Up(Up),
     /// Shows the job tracker's replicas and the trackers: who is there, how they stand, and what is held against them.
     Status,
+    /// Prints the cluster's public keys: all that `quorate verify` needs to know of the cluster.
+    ///
+    /// Whoever checks a certificate believes these keys, so they must come to him on a way that he trusts.
+    Keys,
 }
 
 #[derive(Args)]
@@ -88,6 +92,7 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
     match command {
         Command::Up(options) => up(options, folder).await,
         Command::Status => status::show(&Connection::open(folder)?).await,
+        Command::Keys => print(&verify::keys(&Connection::open(folder)?.cluster)?),
     }
 }
 

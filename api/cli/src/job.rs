@@ -1,6 +1,6 @@
 //! `quorate job`: what runs, what ran, and what came of it.
 
-use crate::print;
+use crate::{print, verify};
 use clap::Subcommand;
 use quorate::{
     connection::Connection,
@@ -12,7 +12,7 @@ use quorate_protocol::{
     query::{JobFailure, JobState, JobView},
 };
 use quorate_tasktracker::{Peers, first_difference, read_log};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -35,6 +35,17 @@ pub(crate) enum Command {
     Kill {
         /// Which: `job-1` or `1`.
         job: JobId,
+    },
+    /// Writes a job's certificate, which `quorate verify` checks on any machine.
+    ///
+    /// It has the program's digest, the arguments, the input's and the output's digests, the votes of f+1 trackers for each
+    /// part of the output, and the signatures of f+1 replicas of the job tracker.
+    Certificate {
+        /// Which: `job-1` or `1`. It must have succeeded.
+        job: JobId,
+        /// Where to; it must not exist [default: JOB.certificate, in the current folder]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Shows what user code wrote to its standard output and error.
     ///
@@ -61,6 +72,7 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
             succeeded(&view)
         }
         Command::Kill { job } => Ok(connection.client.kill(job).await?),
+        Command::Certificate { job, output } => verify::write(&connection, job, output).await,
         Command::Logs { what } => logs(&connection, &what).await,
     }
 }

@@ -102,6 +102,13 @@ pub enum Rejection {
     },
 }
 
+impl Rejection {
+    /// Whether it says nothing of the certificate, because this build has no verification of TPMs.
+    pub fn is_not_built(&self) -> bool {
+        *self == Self::Tpm(TpmFault::NotBuilt)
+    }
+}
+
 /// What the software log and witnesses sign, each in a context of its own.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Attested {

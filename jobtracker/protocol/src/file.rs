@@ -40,6 +40,13 @@ impl Manifest {
     }
 }
 
+/// How long the chunks are that a file of so many bytes is cut into: `least`, unless that were too many.
+pub const fn chunk_bytes(length: u64, least: u64) -> u64 {
+    let needed = length.div_ceil(limits::FILE_CHUNKS_MAX as u64);
+    let wanted = if needed > least { needed } else { least };
+    if wanted > limits::CHUNK_BYTES_MAX { limits::CHUNK_BYTES_MAX } else { wanted }
+}
+
 /// A run of consecutive chunks with their copies on the same chunk servers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Placement {

@@ -1,9 +1,10 @@
 //! Jobs: what a client asks for, and what trackers are told to do.
 
 use crate::{
+    canonical,
     digest::Digest,
     file::{File, Manifest, Path, Placement},
-    ids::{AttemptId, JobId, TrackerId},
+    ids::{AttemptId, JobId, OrderedTime, TrackerId},
     limits,
 };
 use serde::{Deserialize, Serialize};
@@ -135,6 +136,17 @@ impl Specification {
     }
 }
 
+/// What votes name a job by. `inputs` are the manifests of its input files. Neither other input of the same paths nor another
+/// life of the cluster, which counts its jobs from 1 again, makes a vote on one job pass for one on another.
+pub fn job_digest(specification: &Specification, inputs: &[(Path, Digest)], submitted: OrderedTime) -> Digest {
+    canonical::digest(&("quorate 2026 job v1", specification, inputs, submitted))
+}
+
+/// The name of a partition's file in a job's output.
+pub fn part_name(partition: u32) -> String {
+    format!("part-r-{partition:05}")
+}
+
 /// A map task's part of the input: the records that *start* in `start..end` of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Split {
@@ -160,8 +172,7 @@ pub enum Work {
 pub struct JobPlan {
     /// The job.
     pub job: JobId,
-    /// What votes name the job by: digest of the specification, the input files' manifests, and the time of submission, so
-    /// that no vote on other input or of another life of the cluster passes for one of this job.
+    /// What votes name the job by: [`job_digest`].
     pub digest: Digest,
     /// The specification.
     pub specification: Specification,

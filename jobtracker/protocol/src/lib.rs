@@ -11,6 +11,7 @@
 //!   [`sign::Verified`].
 
 pub mod canonical;
+pub mod certificate;
 pub mod cluster;
 pub mod command;
 pub mod digest;

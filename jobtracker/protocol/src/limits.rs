@@ -50,6 +50,12 @@ pub const DIRECTIVES_MAX: usize = 1 << 16;
 pub const SESSIONS_PER_KEY_MAX: usize = 64;
 /// Jobs remembered after their end.
 pub const ENDED_JOBS_MAX: usize = 256;
+/// What is kept of a job that succeeded for its certificate, in bytes: one whose record is longer has none.
+pub const COMPLETION_BYTES_MAX: usize = 4 << 20;
+/// The same of all such jobs together: the oldest give way.
+pub const COMPLETIONS_BYTES_MAX: usize = 64 << 20;
+/// A job's certificate, in bytes.
+pub const CERTIFICATE_BYTES_MAX: usize = 6 << 20;
 /// Jobs that are waiting or running.
 pub const LIVE_JOBS_MAX: usize = 1024;
 /// Pieces of evidence kept for each tracker.

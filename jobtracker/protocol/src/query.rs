@@ -1,6 +1,7 @@
 //! Questions to the job tracker and the answers to them and to commands.
 
 use crate::{
+    certificate::{Completion, Endorsement},
     command::{Cost, History, Refusal},
     digest::{ChunkId, Digest},
     evidence::Evidence,
@@ -38,6 +39,10 @@ pub enum Question {
     Unreferenced(TrackerId, Vec<ChunkId>),
     /// How the replica itself stands. Each gives its own answer, and it is its word alone.
     Replica,
+    /// What a job that succeeded came to.
+    Completion(JobId),
+    /// The replica's signature under that. Each gives its own.
+    Endorsement(JobId),
 }
 
 /// The longest encoded question.
@@ -78,6 +83,10 @@ pub enum Answer {
     MapVerdict(u64, MapVerdict),
     /// To [`Question::Replica`].
     Replica(Box<ReplicaView>),
+    /// To [`Question::Completion`].
+    Completion(Box<Completion>),
+    /// To [`Question::Endorsement`].
+    Endorsement(Box<Signed<Endorsement>>),
 }
 
 /// How a job stands.

@@ -34,7 +34,7 @@ pub(crate) const COMPLAINTS_PER_DOMAIN_MAX: usize = 16;
 pub(crate) const COMPLAINT_BYTES_MAX: usize = 64 << 10;
 /// All evidence kept against one tracker, in bytes. The first piece, and the first proof, are kept whatever their size.
 pub(crate) const EVIDENCE_BYTES_MAX: usize = 4 << 20;
-/// Votes kept of one ended job, in bytes.
+/// Votes kept of one job that failed, in bytes.
 pub(crate) const ENDED_VOTES_BYTES_MAX: usize = 1 << 20;
 /// What one answer may carry, in bytes, so that a reply has room for its frame.
 pub(crate) const ANSWER_BYTES_MAX: usize = quorate_protocol::limits::REPLY_BYTES_MAX / 2;

@@ -4,12 +4,16 @@ use crate::{
     Scheduler,
     bounds::ENDED_VOTES_BYTES_MAX,
     job::{Ending, Job},
-    task::{AttemptState, Task},
+    submit::named,
+    task::{Attempt, AttemptState, KeptVote, Task},
 };
 use quorate_protocol::{
+    canonical,
+    certificate::{Completion, Part, PartVote, verdicts_digest},
+    command::Refusal,
     file::{File, Path},
-    ids::{AttemptId, JobId, Stage, TaskId, TrackerId},
-    job::{Directive, OutputPart, Program},
+    ids::{AttemptId, JobId, OrderedTime, Stage, TaskId, TrackerId},
+    job::{Directive, OutputPart, Program, part_name},
     limits,
     query::{JobFailure, JobState, JobView},
     sign::Signed,
@@ -22,8 +26,44 @@ use std::collections::BTreeMap;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pub(crate) view: JobView,
-    /// The votes that show why it ended so: the output's, or those of the task that failed it.
-    pub(crate) votes: BTreeMap<TaskId, Vec<Signed<Vote>>>,
+    /// The votes of the task that failed it.
+    votes: BTreeMap<TaskId, Vec<Signed<Vote>>>,
+    /// What it came to when it succeeded, with the votes that show it. None when that is too long.
+    completion: Option<Box<Completion>>,
+    /// The length of the completion's encoding.
+    completion_bytes: u64,
+}
+
+impl Ended {
+    fn keep(&mut self, completion: Option<Completion>) {
+        let bytes = |completion: &Completion| canonical::encode(completion).len() as u64;
+        let sized = completion.map(|completion| (bytes(&completion), Box::new(completion)));
+        let kept = sized.filter(|(bytes, _)| *bytes <= limits::COMPLETION_BYTES_MAX as u64);
+        (self.completion_bytes, self.completion) = kept.map_or((0, None), |(bytes, it)| (bytes, Some(it)));
+    }
+
+    /// The votes of a task, as far as they are kept.
+    pub(crate) fn votes(&self, id: TaskId) -> Vec<Signed<Vote>> {
+        match (&self.completion, id.stage) {
+            (Some(completion), Stage::Reduce) => completion.votes(id.index),
+            (Some(_), Stage::Map) | (None, _) => self.votes.get(&id).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// What the job came to.
+    pub(crate) fn completion(&self) -> Result<&Completion, Refusal> {
+        let job = self.view.summary.job;
+        let why = match (&self.completion, &self.view.summary.state) {
+            (Some(completion), _) => return Ok(completion),
+            (None, JobState::Succeeded) => {
+                "what the job tracker keeps for it was too long, or gave way to that of later jobs"
+            }
+            (None, JobState::Failed(_) | JobState::Killed | JobState::Running | JobState::Waiting(_)) => {
+                "it did not succeed"
+            }
+        };
+        Err(Refusal::Invalid(format!("{job} has no certificate: {why}")))
+    }
 }
 
 impl Scheduler {
@@ -44,10 +84,28 @@ impl Scheduler {
         };
         self.tell_trackers(&job, &state);
         let votes = job.votes_of(&state);
+        let completion = match state {
+            JobState::Succeeded => job.completion(self.workforce.now),
+            JobState::Failed(_) | JobState::Killed | JobState::Running | JobState::Waiting(_) => None,
+        };
         let view = job.view(&self.workforce, state);
-        self.ended.insert(id, Ended { view, votes });
+        let mut ended = Ended { view, votes, completion_bytes: 0, completion: None };
+        ended.keep(completion);
+        self.ended.insert(id, ended);
+        self.forget_ended();
+    }
+
+    /// Keeps what is kept of ended jobs within its bounds.
+    fn forget_ended(&mut self) {
         while self.ended.len() > limits::ENDED_JOBS_MAX {
             self.ended.pop_first();
+        }
+        let mut kept = 0;
+        for ended in self.ended.values_mut().rev() {
+            kept += ended.completion_bytes;
+            if kept > limits::COMPLETIONS_BYTES_MAX as u64 {
+                ended.keep(None);
+            }
         }
     }
 
@@ -91,8 +149,8 @@ impl Job {
     /// The agreed parts as files.
     fn output_files(&self) -> Result<Vec<(Path, File)>, String> {
         let mut files = Vec::with_capacity(self.reduces.all.len());
-        for (index, task) in self.reduces.all.iter().enumerate() {
-            let path = self.specification.output.join(&format!("part-r-{index:05}"))?;
+        for (index, task) in (0u32..).zip(&self.reduces.all) {
+            let path = self.specification.output.join(&part_name(index))?;
             let agreed = task.agreed.ok_or("a part has no verdict")?;
             let servers: Vec<TrackerId> = task.votes_for(agreed).map(|(_, attempt, _)| attempt.tracker).collect();
             let Some(Ballot::Reduce { manifest, .. }) = task.ballot(agreed) else {
@@ -115,21 +173,45 @@ impl Job {
         published
     }
 
-    /// The votes worth keeping, unless they are too large.
-    fn votes_of(&self, state: &JobState) -> BTreeMap<TaskId, Vec<Signed<Vote>>> {
-        let agreed = |id: TaskId, task: &Task| {
-            let votes = task.agreed.iter().flat_map(|agreed| task.votes_for(*agreed));
-            let names = votes.map(|(attempt, ..)| AttemptId { task: id, attempt });
-            (id, names.filter_map(|name| self.signed(name)).collect::<Vec<_>>())
+    /// What the job came to, when all of its parts are agreed.
+    fn completion(&self, ended: OrderedTime) -> Option<Completion> {
+        let parts = self.reduces.all.iter().map(|task| self.part(task)).collect::<Option<_>>()?;
+        let verdicts = self.maps.all.iter().map(|task| task.agreed).collect::<Option<Vec<_>>>()?;
+        Some(Completion {
+            cluster: self.cluster,
+            job: self.id,
+            specification: self.specification.clone(),
+            inputs: named(&self.files),
+            submitted: self.submitted,
+            ended,
+            maps: self.maps.all.len() as u32,
+            map_verdicts: verdicts_digest(&verdicts),
+            parts,
+        })
+    }
+
+    /// An agreed part with f + 1 of its votes. [T-1, T-3]
+    fn part(&self, task: &Task) -> Option<Part> {
+        let agreed = task.agreed?;
+        let Ballot::Reduce { manifest, counters } = task.ballot(agreed)? else { return None };
+        let vote = |(number, attempt, vote): (u16, &Attempt, &KeptVote)| PartVote {
+            tracker: attempt.tracker,
+            attempt: number,
+            signature: vote.signature(),
         };
-        let votes: BTreeMap<TaskId, Vec<Signed<Vote>>> = match state {
-            JobState::Succeeded => {
-                (0u32..).zip(&self.reduces.all).map(|(i, task)| agreed(self.task_id(Stage::Reduce, i), task)).collect()
-            }
+        let mut votes: Vec<_> = task.votes_for(agreed).take(self.f() as usize + 1).map(vote).collect();
+        votes.sort_by_key(|vote| vote.tracker);
+        Some(Part { manifest, counters, votes })
+    }
+
+    /// All votes of the task that failed the job, unless they are too large.
+    fn votes_of(&self, state: &JobState) -> BTreeMap<TaskId, Vec<Signed<Vote>>> {
+        let votes = match state {
             JobState::Failed(JobFailure::Program { task, .. } | JobFailure::Undecidable { task }) => {
                 BTreeMap::from([(*task, self.votes(*task))])
             }
             JobState::Failed(JobFailure::NotRunnable { .. })
+            | JobState::Succeeded
             | JobState::Killed
             | JobState::Running
             | JobState::Waiting(_) => BTreeMap::new(),

@@ -16,8 +16,8 @@ use quorate_protocol::{
     command::{Cost, Refusal},
     digest::Digest,
     file::{File, Path},
-    ids::{JobId, OrderedTime, Stage},
-    job::{InputKind, Program, Specification, Split, is_compressed, splits},
+    ids::{JobId, Stage},
+    job::{InputKind, Program, Specification, Split, is_compressed, job_digest, splits},
     limits,
     vote::Counters,
 };
@@ -107,11 +107,9 @@ impl Scheduler {
     }
 }
 
-/// What votes name a job by. Neither other input of the same paths nor another life of the cluster, which counts its jobs
-/// from 1 again, makes a vote on one job pass for one on another.
-fn job_digest(specification: &Specification, files: &[(Path, File)], submitted: OrderedTime) -> Digest {
-    let inputs: Vec<(&Path, Digest)> = files.iter().map(|(path, file)| (path, file.manifest.digest())).collect();
-    canonical::digest(&("quorate 2026 job v1", specification, inputs, submitted))
+/// The input files with the digests of their manifests.
+pub(crate) fn named(files: &[(Path, File)]) -> Vec<(Path, Digest)> {
+    files.iter().map(|(path, file)| (path.clone(), file.manifest.digest())).collect()
 }
 
 /// Counts the splits before any is made: their number is the client's choice.
@@ -170,6 +168,7 @@ impl Job {
         workforce: &Workforce,
     ) -> Self {
         let splits = splits(&specification, &files);
+        let inputs = named(&files);
         let (maps, partitions) = (splits.len() as u32, specification.partitions);
         let tasks = |count: u32, local| Tasks {
             all: vec![Task { urgency: Some(Urgency::Untouched), ..Task::default() }; count as usize],
@@ -179,7 +178,7 @@ impl Job {
         let mut job = Self {
             id,
             cluster,
-            digest: job_digest(&specification, &files, workforce.now),
+            digest: job_digest(&specification, &inputs, workforce.now),
             homes: homes(&files, &splits),
             specification,
             files,

@@ -76,6 +76,11 @@ impl KeptVote {
         Self { signature: (r, s), ballot: heard.ballot, bytes, message: message.into_boxed_str() }
     }
 
+    /// R and s, the two halves of the signature.
+    pub(crate) fn signature(&self) -> ([u8; 32], [u8; 32]) {
+        self.signature
+    }
+
     /// The statement again, once all that it says is known.
     pub(crate) fn signed(&self, vote: &Vote) -> Signed<Vote> {
         let mut signature = [0; 64];

@@ -3,6 +3,7 @@
 use crate::{Scheduler, bounds::ANSWER_BYTES_MAX, job::Job, tracker::Tracker, workforce::Workforce};
 use quorate_protocol::{
     canonical,
+    certificate::Completion,
     command::Refusal,
     ids::{AttemptId, JobId, Stage, TaskId, TrackerId},
     job::JobPlan,
@@ -35,6 +36,8 @@ impl Scheduler {
             Question::Evidence(id) => self.evidence(*id),
             Question::Unreferenced(server, chunks) => Ok(Answer::Chunks(self.namespace.unreferenced(*server, chunks))),
             Question::Replica => Err(Refusal::Invalid("each replica says itself how it stands".to_owned())),
+            Question::Completion(id) => self.completion(*id).map(|it| Answer::Completion(Box::new(it.clone()))),
+            Question::Endorsement(_) => Err(Refusal::Invalid("each replica signs for itself".to_owned())),
         };
         let fits = |answer: &Answer| canonical::encode(answer).len() <= ANSWER_BYTES_MAX;
         match answer {
@@ -86,8 +89,21 @@ impl Scheduler {
         if let Some(job) = self.jobs.get(&id.job).filter(|job| job.task(id).is_some()) {
             return Ok(job.votes(id));
         }
-        let kept = self.ended.get(&id.job).map(|ended| ended.votes.get(&id).cloned().unwrap_or_default());
-        kept.ok_or_else(|| Refusal::NotFound(id.to_string()))
+        self.ended.get(&id.job).map(|ended| ended.votes(id)).ok_or_else(|| Refusal::NotFound(id.to_string()))
+    }
+
+    /// What a job came to, as its certificate has it.
+    ///
+    /// # Errors
+    /// [`Refusal`]: there is no such job, it did not succeed, or it is not kept.
+    pub fn completion(&self, id: JobId) -> Result<&Completion, Refusal> {
+        if let Some(ended) = self.ended.get(&id) {
+            return ended.completion();
+        }
+        match self.jobs.get(&id) {
+            Some(_) => Err(Refusal::Invalid(format!("{id} has not ended, and has no certificate yet"))),
+            None => Err(Refusal::NotFound(id.to_string())),
+        }
     }
 
     fn evidence(&self, id: TrackerId) -> Result<Answer, Refusal> {

@@ -1,6 +1,7 @@
 //! Whole jobs, embedded and in real processes, honest and with liars.
 
 mod bad_replicas;
+mod certificates;
 mod command_line;
 mod crashes;
 mod disk_full;

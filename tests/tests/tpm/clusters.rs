@@ -1,8 +1,11 @@
 //! Jobs, reboots, a TPM that was cleared, and a founding that is not the others'.
 
 use crate::{fails, under_test, works};
-use quorate_jobtracker::client::ClientError;
-use quorate_protocol::{file::Path, ids::ReplicaId};
+use quorate_jobtracker::{certificate::check, client::ClientError};
+use quorate_protocol::{
+    file::Path,
+    ids::{JobId, ReplicaId},
+};
 use quorate_tests::{
     Processes,
     oracle::{only_guilty, succeeded},
@@ -57,6 +60,14 @@ async fn count_words(cluster: &Processes) {
     assert_eq!(merged(&cluster.read_all("/out").await), counted_by_coreutils(&text));
 }
 
+/// The job's certificate holds for whoever has the configuration, and those who signed it show their TPMs.
+async fn certified(cluster: &Processes, job: JobId, later: &[ReplicaId]) {
+    let certificate = cluster.client().certificate(job).await.expect("a certificate");
+    for endorsed in check(&certificate, &cluster.connection().cluster).expect("it holds") {
+        assert_eq!((endorsed.log, endorsed.epoch > 0), ("TPM", later.contains(&endorsed.replica)), "{endorsed:?}");
+    }
+}
+
 /// The digest of a sorted output's parts, one after the other.
 async fn sorted(cluster: &Processes) -> String {
     let bytes = cluster.read_all("/sorted").await.concat();
@@ -91,6 +102,7 @@ async fn jobs_end_as_they_must_and_a_machine_that_reboots_meanwhile_comes_back_a
     assert_eq!(sorted(&cluster).await, SORTED);
     only_guilty(cluster.client(), &[]).await;
     all_vote(&cluster, &[primary]).await;
+    certified(&cluster, job, &[primary]).await;
     // Its votes count: without them there are not enough.
     let other = ALL.into_iter().find(|id| *id != primary).expect("three replicas");
     cluster.kill(&other.to_string());

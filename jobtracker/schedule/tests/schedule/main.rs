@@ -1,6 +1,7 @@
 //! The scheduler driven by fake trackers through its public interface: commands in, directives and verdicts out.
 
 mod blame;
+mod certificates;
 mod chaos;
 mod deadlines;
 mod failures;

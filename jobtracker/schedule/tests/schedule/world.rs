@@ -1,6 +1,7 @@
 //! A cluster in a test: one scheduler, the keys of everybody, and trackers that do what each test says.
 
 use quorate_protocol::{
+    certificate::verdicts_digest,
     cluster::{Cluster, ReplicaMember, TrackerMember},
     command::{Accusation, AttemptReport, Command, Cost, Refusal, Registration, Report, Request, Sender},
     digest::{ChunkId, Digest},
@@ -413,6 +414,21 @@ impl World {
             let right = ballot(reduce(job, index), "");
             assert!(matches!(right, Ballot::Reduce { manifest, .. } if manifest == file.manifest));
         }
+        self.assert_certified(job, &files);
+    }
+
+    /// What is kept for the job's certificate is its output, with votes that hold for a third party.
+    fn assert_certified(&self, job: JobId, files: &[(Path, File)]) {
+        let completion = self.scheduler.completion(job).expect("it succeeded");
+        assert_eq!(completion.check_votes(&self.cluster), Ok(()));
+        assert_eq!((completion.job, completion.job_digest()), (job, self.digests[&job]));
+        assert!(completion.parts.iter().map(|part| &part.manifest).eq(files.iter().map(|(_, file)| &file.manifest)));
+        let mut verdicts = self.seen[&job].clone();
+        verdicts.sort_by_key(|verdict| verdict.map);
+        verdicts.dedup_by_key(|verdict| verdict.map);
+        let ballots: Vec<Digest> = verdicts.iter().map(|verdict| verdict.ballot).collect();
+        assert_eq!(completion.maps as usize, ballots.len());
+        assert_eq!(completion.map_verdicts, verdicts_digest(&ballots));
     }
     /// The standings of a disputed task.
     pub(crate) fn standings(&self, job: JobId, task: TaskId) -> Vec<(u32, Standing)> {
