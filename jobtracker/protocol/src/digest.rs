@@ -37,6 +37,16 @@ impl fmt::Display for Digest {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
 }
+impl std::str::FromStr for Digest {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let malformed = || "a digest is 64 hexadecimal digits".to_owned();
+        let hash = blake3::Hash::from_hex(text).map_err(|_| malformed())?;
+        // What it reads beyond its own form is no digest's text.
+        let digest = Self::from(hash);
+        if digest.to_string() == text { Ok(digest) } else { Err(malformed()) }
+    }
+}
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.short())

@@ -4,7 +4,7 @@ use crate::{
     cluster::Cluster,
     command::{Request, Sender},
     digest::Digest,
-    ids::{Domain, JobId, TrackerId},
+    ids::{AttemptId, Domain, JobId, TrackerId},
     query::Blame,
     sign::{Rejection, Signed},
     vote::{Ballot, Segment, Served, Subject, Vote, segments_digest},
@@ -96,6 +96,29 @@ fn verify_served(cluster: &Cluster, signed: &Signed<Served>) -> Result<Served, E
 }
 
 impl Evidence {
+    /// What kind of evidence it is, in a word or two for people and programs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Evidence::TwoVotes(..) => "two-votes",
+            Evidence::WrongSegment { .. } => "wrong-segment",
+            Evidence::WrongChunk(_) => "wrong-chunk",
+            Evidence::Outvoted { .. } => "outvoted",
+            Evidence::Garbled { .. } => "garbled",
+            Evidence::Complaints { .. } => "complaints",
+        }
+    }
+
+    /// The attempt that it is about, when it names one.
+    pub fn attempt(&self) -> Option<AttemptId> {
+        match self {
+            Evidence::TwoVotes(vote, _)
+            | Evidence::WrongSegment { vote, .. }
+            | Evidence::Outvoted { vote, .. }
+            | Evidence::Complaints { vote, .. } => Some(vote.peek().ok()?.attempt),
+            Evidence::WrongChunk(_) | Evidence::Garbled { .. } => None,
+        }
+    }
+
     /// Checks the evidence with nothing but the cluster's configuration.
     ///
     /// Returns whom it is against and how much it proves.

@@ -142,6 +142,17 @@ pub enum JobFailure {
     },
 }
 
+impl JobFailure {
+    /// The task that failed it.
+    pub fn task(&self) -> TaskId {
+        match self {
+            JobFailure::Program { task, .. }
+            | JobFailure::Undecidable { task }
+            | JobFailure::NotRunnable { task, .. } => *task,
+        }
+    }
+}
+
 /// A job in a list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct JobSummary {
@@ -247,6 +258,21 @@ pub struct TrackerView {
     pub agreed: u64,
     /// Votes that were outvoted.
     pub outvoted: u64,
+}
+
+/// A tracker that something is held against, in short: what every replica says alike of the same history.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Suspect {
+    /// Its number.
+    pub tracker: TrackerId,
+    /// Its failure domain.
+    pub domain: Domain,
+    /// What is held against it.
+    pub blame: Blame,
+    /// Pieces of evidence that are kept.
+    pub evidence: u32,
+    /// Their kinds, as [`Evidence::kind`] names them, each once and in order.
+    pub kinds: Vec<String>,
 }
 
 /// An entry of a folder.

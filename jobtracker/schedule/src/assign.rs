@@ -11,6 +11,7 @@
 
 use crate::{
     bounds::{ATTEMPTS_MAX, SCAN_MAX},
+    events::Happening,
     job::{Ending, Job},
     pool::{Found, Pool},
     task::{Attempt, AttemptState},
@@ -213,7 +214,9 @@ impl Job {
         if let Some(member) = self.crew.get_mut(tracker) {
             member.takes_part = true;
         }
-        workforce.start(tracker, AttemptId { task: id, attempt: number }, work, alarm);
+        let attempt = AttemptId { task: id, attempt: number };
+        workforce.start(tracker, attempt, work, alarm);
+        workforce.tell(self.id, || Happening::Placed { attempt, tracker, is_rerun });
         self.refresh(id);
     }
 }

@@ -1,6 +1,7 @@
 //! Votes and what follows from them: verdicts, charges, and the job's end.
 
 use crate::{
+    events::Happening,
     job::{Charge, Ending, Job},
     task::{Attempt, AttemptState, HeardVote},
     workforce::Workforce,
@@ -40,6 +41,7 @@ impl Job {
             task.keep(id.attempt, heard);
         }
         workforce.voted(voter, id);
+        workforce.tell(self.id, || Happening::Voted { attempt: id, ballot: heard.ballot, cost: *cost });
         self.add_cost(cost);
         match self.task(id.task).and_then(|task| task.agreed) {
             None => self.count(workforce, id, charges),
@@ -78,6 +80,7 @@ impl Job {
         let Some(ballot) = task.ballot(agreed) else {
             unreachable!("T-3: an agreed ballot was read when its votes were checked")
         };
+        workforce.tell(id.job, || Happening::Agreed { task: id, ballot: agreed });
         let message = task.votes_for(agreed).next().map_or(String::new(), |(_, _, vote)| vote.message.to_string());
         self.cancel_rest(workforce, id);
         self.judge_voters(workforce, id, agreed, charges);
@@ -130,7 +133,7 @@ impl Job {
         charges.extend(self.outvoted(workforce, id, voter));
     }
 
-    fn publish_map(&mut self, workforce: &Workforce, index: u32) {
+    fn publish_map(&mut self, workforce: &mut Workforce, index: u32) {
         self.log_verdict(index);
         self.check_served(workforce, index);
         self.settle(workforce.now);

@@ -10,6 +10,7 @@
 use crate::{
     Scheduler,
     bounds::{COMPLAINT_BYTES_MAX, COMPLAINTS_PER_DOMAIN_MAX},
+    events::Happening,
     job::{Charge, Job},
     task::{Attempt, AttemptState, HeardVote},
     workforce::{DomainIndex, Workforce},
@@ -69,6 +70,11 @@ impl Scheduler {
     pub(crate) fn charge(&mut self, charge: Charge) {
         let Charge { about, evidence, blame } = charge;
         debug_assert_eq!(evidence.check(&self.cluster), Ok((about, blame)), "B-1: {evidence:?}");
+        if let Some(attempt) = evidence.attempt() {
+            let kind = || evidence.kind().to_owned();
+            let job = attempt.task.job;
+            self.workforce.tell(job, || Happening::Blamed { tracker: about, kind: kind(), blame, attempt });
+        }
         let was_convicted = self.blame_of(about) == Blame::Convicted;
         self.workforce.change(about, |tracker| tracker.record.add(evidence, blame));
         if !was_convicted && self.blame_of(about) == Blame::Convicted {
@@ -96,7 +102,7 @@ impl Scheduler {
     /// Looks in all jobs whether the map output that a tracker serves can still be had.
     pub(crate) fn check_served_by(&mut self, tracker: TrackerId) {
         for job in self.jobs.values_mut() {
-            job.check_served_by(&self.workforce, tracker);
+            job.check_served_by(&mut self.workforce, tracker);
         }
         self.close_ended();
     }
@@ -155,7 +161,7 @@ impl Scheduler {
 
     fn complain(&mut self, reporter: TrackerId, report: &Signed<Request>, about: TrackerId, attempt: AttemptId) {
         let Some(job) = self.jobs.get_mut(&attempt.task.job) else { return };
-        let charge = job.complain(&self.workforce, reporter, report, about, attempt);
+        let charge = job.complain(&mut self.workforce, reporter, report, about, attempt);
         self.close(attempt.task.job);
         if let Some(charge) = charge {
             self.charge(charge);
@@ -165,7 +171,7 @@ impl Scheduler {
     /// A reader cannot reach a tracker: that is nobody's fault, but its output may have to be made again.
     fn miss(&mut self, reporter: TrackerId, about: TrackerId, attempt: AttemptId) {
         let Some(job) = self.jobs.get_mut(&attempt.task.job) else { return };
-        job.miss(&self.workforce, reporter, about, attempt);
+        job.miss(&mut self.workforce, reporter, about, attempt);
         self.close(attempt.task.job);
     }
 
@@ -238,7 +244,7 @@ impl Job {
     /// Notes a complaint of a tracker that works for the job about the output of another.
     fn complain(
         &mut self,
-        workforce: &Workforce,
+        workforce: &mut Workforce,
         reporter: TrackerId,
         report: &Signed<Request>,
         about: TrackerId,
@@ -256,7 +262,7 @@ impl Job {
 
     /// Notes that a reader has no use for the output of an attempt; whether the reader may say so, and it is one that
     /// voted.
-    fn miss(&mut self, workforce: &Workforce, reporter: TrackerId, about: TrackerId, id: AttemptId) -> bool {
+    fn miss(&mut self, workforce: &mut Workforce, reporter: TrackerId, about: TrackerId, id: AttemptId) -> bool {
         let takes_part = self.crew.get(reporter).is_some_and(|member| member.takes_part);
         if reporter == about || !takes_part || !workforce.is_fit(reporter) {
             return false;

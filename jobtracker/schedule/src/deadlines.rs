@@ -10,6 +10,7 @@
 
 use crate::{
     bounds::{GRACE_TIMEOUTS, STRAGGLER_FACTOR},
+    events::Happening,
     job::Job,
     task::{Attempt, AttemptState},
     workforce::Workforce,
@@ -118,6 +119,7 @@ impl Job {
             tracker.is_tardy = true;
         });
         self.dispute(id.task);
+        workforce.tell(self.id, || Happening::Overdue { attempt: id });
         if is_alone {
             return self.lose_silent(workforce, id);
         }

@@ -3,6 +3,7 @@
 use crate::{
     Scheduler,
     bounds::ENDED_VOTES_BYTES_MAX,
+    events::{Closed, Happening},
     job::{Ending, Job},
     submit::named,
     task::{Attempt, AttemptState, KeptVote, Task},
@@ -89,6 +90,10 @@ impl Scheduler {
             JobState::Failed(_) | JobState::Killed | JobState::Running | JobState::Waiting(_) => None,
         };
         let view = job.view(&self.workforce, state);
+        self.workforce.tell(id, || {
+            let (state, counters) = (view.summary.state.clone(), view.counters.clone());
+            Happening::Closed(Box::new(Closed { state, counters }))
+        });
         let mut ended = Ended { view, votes, completion_bytes: 0, completion: None };
         ended.keep(completion);
         self.ended.insert(id, ended);

@@ -3,6 +3,7 @@
 use crate::{
     blame::Complaints,
     bounds::{COMPLAINT_RERUNS_MAX, RERUNS_MAX},
+    events::Happening,
     log::Log,
     table::Table,
     task::{Attempt, AttemptState, Task},
@@ -200,6 +201,7 @@ impl Job {
     pub(crate) fn lose(&mut self, workforce: &mut Workforce, id: AttemptId, why: AttemptState) {
         let Some(attempt) = self.attempt_mut(id).filter(|attempt| attempt.is_active()) else { return };
         let tracker = attempt.tracker;
+        workforce.tell(id.task.job, || Happening::Ended { attempt: id, why: why.end() });
         attempt.state = why;
         workforce.release(tracker, id);
         let f = self.f();
@@ -219,6 +221,7 @@ impl Job {
         for (number, attempt) in task.attempts.iter_mut().enumerate().filter(|(_, attempt)| attempt.is_active()) {
             let name = AttemptId { task: id, attempt: number as u16 };
             attempt.state = state.clone();
+            workforce.tell(id.job, || Happening::Ended { attempt: name, why: state.end() });
             workforce.release(attempt.tracker, name);
             workforce.direct(attempt.tracker, Directive::Cancel { attempt: name });
         }
@@ -298,7 +301,7 @@ impl Job {
     /// Looks whether an agreed map task's bytes can still be had, and has them made again if not.
     ///
     /// Complaints are one tracker's word, so that they cause a few attempts at most.
-    pub(crate) fn check_served(&mut self, workforce: &Workforce, index: u32) {
+    pub(crate) fn check_served(&mut self, workforce: &mut Workforce, index: u32) {
         let id = self.task_id(Stage::Map, index);
         let Some(task) = self.task(id).filter(|task| task.agreed.is_some()) else { return };
         let agrees = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| Some(vote.ballot) == task.agreed);
@@ -318,6 +321,7 @@ impl Job {
             task.is_lacking = is_lacking;
             task.reruns = task.reruns.saturating_add(u16::from(is_lacking));
         }
+        workforce.tell(id.job, || Happening::Lacking { task: id, is_lacking });
         if is_lacking {
             self.lacking.insert(index);
         } else {
@@ -328,7 +332,7 @@ impl Job {
     }
 
     /// As [`Job::check_served`], for all map tasks that a tracker serves.
-    pub(crate) fn check_served_by(&mut self, workforce: &Workforce, tracker: TrackerId) {
+    pub(crate) fn check_served_by(&mut self, workforce: &mut Workforce, tracker: TrackerId) {
         // Taken out and put back: the check changes the job, not this list.
         let Some(maps) = self.crew.get_mut(tracker).map(|member| std::mem::take(&mut member.served)) else { return };
         maps.iter().for_each(|index| self.check_served(workforce, *index));

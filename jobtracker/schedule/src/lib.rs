@@ -19,6 +19,7 @@ mod blame;
 mod bounds;
 mod deadlines;
 mod ended;
+pub mod events;
 pub mod invariants;
 mod job;
 mod log;

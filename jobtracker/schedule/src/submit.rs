@@ -54,6 +54,7 @@ impl Scheduler {
             self.namespace.hold(file);
         }
         let job = Job::new(id, self.cluster_id, specification.clone(), files, target, &self.workforce);
+        self.workforce.tell(id, || job.introduction());
         self.jobs.insert(id, job);
         Ok(id)
     }

@@ -13,6 +13,7 @@
 
 use crate::{
     bounds::{DECLINES_PER_PLACE_MAX, LOSSES_MAX, cut},
+    events::AttemptEnd,
     wants::Urgency,
 };
 use quorate_protocol::{
@@ -110,6 +111,20 @@ pub(crate) enum AttemptState {
     Withdrawn,
     /// Its task was decided without it. A vote that comes late is still looked at.
     Cancelled,
+}
+
+impl AttemptState {
+    /// Why the attempt will not vote, as people are told.
+    pub(crate) fn end(&self) -> AttemptEnd {
+        match self {
+            AttemptState::Lost(why) => AttemptEnd::Lost(why.clone()),
+            AttemptState::Declined(why) => AttemptEnd::Declined(why.clone()),
+            AttemptState::Withdrawn => AttemptEnd::Withdrawn,
+            AttemptState::Running | AttemptState::Overdue { .. } | AttemptState::Voted(_) | AttemptState::Cancelled => {
+                AttemptEnd::Cancelled
+            }
+        }
+    }
 }
 
 /// One execution of the task.

@@ -3,6 +3,7 @@
 //! Jobs act on trackers through this type only, so that the pools always say what the trackers' own states say.
 
 use crate::{
+    events::Events,
     pool::{Found, Pool},
     table::Table,
     tracker::{Alarm, Offer, Tracker},
@@ -78,6 +79,8 @@ pub(crate) struct Workforce {
     reduces: Pools,
     /// Of each tracker that runs something with an alarm, when the first one rings.
     alarms: BTreeSet<(OrderedTime, TrackerId)>,
+    /// What happens, for whoever listens.
+    pub(crate) events: Events,
 }
 
 impl Workforce {
@@ -95,6 +98,7 @@ impl Workforce {
             maps: Pools::default(),
             reduces: Pools::default(),
             alarms: BTreeSet::new(),
+            events: Events::default(),
         }
     }
 
