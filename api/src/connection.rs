@@ -258,6 +258,7 @@ mod tests {
                 key: key(1),
                 log: None,
                 tpm: None,
+                page: None,
             }],
             trackers: vec![TrackerMember { id: TrackerId::new(0), domain: Domain("d0".to_owned()), key: key(2) }],
         }

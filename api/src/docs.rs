@@ -3,6 +3,7 @@
 //! * [`guide`]: writing and running jobs;
 //! * [`architecture`]: what is built, and what must hold;
 //! * [`fault_model`]: who may lie, how it is found out, and what is not protected;
+//! * [`rest`]: the page, the HTTP API under it, health and metrics;
 //! * [`tpm`]: trusted logs in TPMs, for operators;
 //! * [`testing`]: where the tests are, and how to run them;
 //! * [`changelog`]: what changed.
@@ -18,6 +19,9 @@ pub mod fault_model {}
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+#[doc = include_str!("../docs/rest.md")]
+pub mod rest {}
 
 #[doc = include_str!("../docs/testing.md")]
 pub mod testing {}

@@ -24,6 +24,7 @@ use quorate_protocol::{
 use quorate_tasktracker::{Neighbours, Programs, Tracker};
 use std::{
     collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -50,6 +51,7 @@ pub struct Builder {
     slots: (u16, u16),
     liars: BTreeMap<TrackerId, Kind>,
     keep: Option<PathBuf>,
+    page: Option<SocketAddr>,
 }
 
 /// An embedded cluster. [`LocalCluster::stop`] ends it and leaves nothing behind.
@@ -123,6 +125,13 @@ impl Builder {
         self
     }
 
+    /// Shows the cluster's pages for people: the first replica's at this address, those of the others on ports that are free.
+    #[must_use]
+    pub fn page(mut self, address: SocketAddr) -> Self {
+        self.page = Some(address);
+        self
+    }
+
     /// Starts the cluster, and waits until all trackers have registered.
     ///
     /// # Errors
@@ -135,14 +144,21 @@ impl Builder {
         let key = new_key()?;
         let mut seats = Vec::new();
         for number in 0..jobtrackers {
-            seats.push((ReplicaId::new(number), new_key()?, listen().await?));
+            let page = match self.page {
+                Some(address) if number == 0 => Some(listen_at(address).await?),
+                Some(address) => Some(listen_at(SocketAddr::new(address.ip(), 0)).await?),
+                None => None,
+            };
+            seats.push(Seat { id: ReplicaId::new(number), key: new_key()?, listener: listen().await?, page });
         }
         let mut keys = BTreeMap::new();
         for number in 0..self.trackers {
             keys.insert(TrackerId::new(number), new_key()?);
         }
-        let replica = |(id, key, listener): &(ReplicaId, SecretKey, TcpListener)| {
-            Ok(ReplicaMember { id: *id, address: local_address(listener)?, key: key.public(), log: None, tpm: None })
+        let replica = |seat: &Seat| {
+            let page = seat.page.as_ref().map(local_address).transpose()?;
+            let address = local_address(&seat.listener)?;
+            Ok(ReplicaMember { id: seat.id, address, key: seat.key.public(), log: None, tpm: None, page })
         };
         let tracker = |(id, key): (&TrackerId, &SecretKey)| TrackerMember {
             id: *id,
@@ -195,6 +211,14 @@ impl Builder {
     }
 }
 
+/// A replica's place in the cluster, before it is started.
+struct Seat {
+    id: ReplicaId,
+    key: SecretKey,
+    listener: TcpListener,
+    page: Option<TcpListener>,
+}
+
 /// Job-tracker replicas of a cluster that agrees so, unless said otherwise.
 pub fn jobtrackers_default(agreement: Agreement) -> u32 {
     agreement.replicas(FAULTS_DEFAULT) as u32
@@ -228,7 +252,11 @@ fn new_key() -> Result<SecretKey, Failure> {
 }
 
 async fn listen() -> Result<TcpListener, Failure> {
-    TcpListener::bind("127.0.0.1:0").await.map_err(|e| trouble("listen on the loopback interface", &e))
+    listen_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+}
+
+async fn listen_at(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| trouble(&format!("listen on {address}"), &e))
 }
 
 fn local_address(listener: &TcpListener) -> Result<String, Failure> {
@@ -263,16 +291,12 @@ impl LocalCluster {
             slots: (2, 2),
             liars: BTreeMap::new(),
             keep: None,
+            page: None,
         }
     }
 
-    async fn start_replicas(
-        &mut self,
-        cluster: &Arc<Cluster>,
-        seats: Vec<(ReplicaId, SecretKey, TcpListener)>,
-        root: &Path,
-    ) -> Result<(), Failure> {
-        for (replica, key, listener) in seats {
+    async fn start_replicas(&mut self, cluster: &Arc<Cluster>, seats: Vec<Seat>, root: &Path) -> Result<(), Failure> {
+        for Seat { id: replica, key, listener, page } in seats {
             let options = quorate_jobtracker::Options {
                 cluster: Arc::clone(cluster),
                 replica,
@@ -284,7 +308,10 @@ impl LocalCluster {
                 liar: None,
             };
             let started = Replica::start(options, listener).await;
-            self.replicas.push(started.map_err(|e| trouble(&format!("start {replica} of the job tracker"), &e))?);
+            let mut started = started.map_err(|e| trouble(&format!("start {replica} of the job tracker"), &e))?;
+            let shown = page.map_or(Ok(()), |listener| started.show_page(listener));
+            self.replicas.push(started);
+            shown.map_err(|e| trouble(&format!("show the page of {replica}"), &e))?;
         }
         Ok(())
     }
@@ -335,6 +362,11 @@ impl LocalCluster {
     /// The client of its job tracker.
     pub fn client(&self) -> &Client {
         &self.connection.client
+    }
+
+    /// Where the pages of its replicas are, when they show any.
+    pub fn pages(&self) -> Vec<SocketAddr> {
+        self.replicas.iter().filter_map(Replica::page).collect()
     }
 
     /// One of its trackers, while it runs.

@@ -10,7 +10,7 @@ use crate::{
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use quorate_liars::Kind;
 use quorate_protocol::{ids::TrackerId, limits};
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Options of a job, wherever it runs.
 #[derive(Args, Clone, Debug)]
@@ -53,6 +53,9 @@ pub(crate) struct LocalOptions {
     /// Keeps the cluster's files in this folder, to look at them afterwards
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+    /// Shows the cluster's pages in a browser, here or on a free port, and keeps the cluster after the job until Ctrl-C
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:0")]
+    pub(crate) ui: Option<SocketAddr>,
 }
 
 /// Options of a running cluster.

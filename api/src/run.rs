@@ -17,7 +17,7 @@ use crate::{
 use clap::ArgMatches;
 use quorate_liars::Kind;
 use quorate_protocol::{
-    ids::{JobId, TrackerId},
+    ids::{JobId, ReplicaId, TrackerId},
     job::Program,
     query::{Blame, JobFailure, JobState, JobView},
 };
@@ -121,8 +121,19 @@ fn run_local<A: Arguments>(
     if let Some(folder) = local.keep {
         builder = builder.keep(folder);
     }
+    if let Some(address) = local.ui {
+        builder = builder.page(address);
+    }
     let cluster = interruptible(&runtime, builder.start())?;
+    for (number, page) in cluster.pages().iter().enumerate() {
+        eprintln!("page: http://{page}/ ({})", ReplicaId::new(number as u32));
+    }
     let outcome = run_in(app, &runtime, &cluster, job, &typed, json, &inputs, local.output.as_deref());
+    if local.ui.is_some() {
+        eprintln!("the pages stay until Ctrl-C");
+        // Stopping is what Ctrl-C is for here.
+        let _ = interruptible(&runtime, std::future::pending::<Result<(), Failure>>());
+    }
     runtime.block_on(cluster.stop());
     outcome
 }

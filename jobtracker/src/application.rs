@@ -3,11 +3,11 @@
 //! Pure and deterministic: replicas that execute the same requests at the same ordered times hold the same bytes. That a
 //! request is executed once, and that it is authentic, is seen to before.
 
-use crate::door::ENVELOPE_BYTES_MAX;
+use crate::{door::ENVELOPE_BYTES_MAX, histories::to_wire, standings::Standings};
 use quorate_protocol::{
     canonical,
     cluster::Cluster,
-    command::{Command, Envelope, Refusal, Request, Sender},
+    command::{Command, Envelope, History, Refusal, Request, Sender},
     ids::{OrderedTime, TrackerId},
     query::{Answer, Question},
 };
@@ -25,15 +25,54 @@ pub(crate) struct Application {
     scheduler: Scheduler,
     /// The incarnation that each tracker registered last.
     registered: BTreeMap<TrackerId, u64>,
+    /// For those who look at the state: no part of it.
+    #[serde(skip)]
+    margin: Margin,
+}
+
+/// What stands beside the state for those who look at it.
+#[derive(Default)]
+struct Margin {
+    /// The history that the state is of.
+    history: Option<History>,
+    /// Kept while somebody wants to know; `None` costs nothing.
+    standings: Option<Standings>,
 }
 
 impl Application {
     pub(crate) fn new(mut cluster: Cluster) -> Self {
         // What is not a part of the cluster's identity may differ in the configurations of its replicas, whose states must
         // not: checkpoints compare them byte for byte.
-        cluster.replicas.iter_mut().for_each(|replica| replica.address.clear());
+        for replica in &mut cluster.replicas {
+            replica.address.clear();
+            replica.page = None;
+        }
         cluster.allow_liars = false;
-        Self { scheduler: Scheduler::new(cluster), registered: BTreeMap::new() }
+        Self { scheduler: Scheduler::new(cluster), registered: BTreeMap::new(), margin: Margin::default() }
+    }
+
+    /// The history that this state is of; `None` before the agreement has begun.
+    pub(crate) fn history(&self) -> Option<History> {
+        self.margin.history
+    }
+    /// Who is suspected at each of the newest places, when that is kept.
+    pub(crate) fn standings(&self) -> Option<&Standings> {
+        self.margin.standings.as_ref()
+    }
+    /// From now on it is kept who is suspected.
+    pub(crate) fn watch(&mut self) {
+        let standings = self.margin.standings.get_or_insert_default();
+        if let Some(history) = self.margin.history {
+            standings.note(history.ordered, true, self.scheduler.suspects());
+        }
+    }
+
+    fn executed(&mut self, history: History) {
+        let before = self.margin.history.replace(history);
+        if let Some(standings) = &mut self.margin.standings {
+            let follows = before.is_some_and(|before| before.ordered.checked_add(1) == Some(history.ordered));
+            standings.note(history.ordered, follows, self.scheduler.suspects());
+        }
     }
 
     pub(crate) fn scheduler(&self) -> &Scheduler {
@@ -96,6 +135,13 @@ impl Shared {
         self.0.read().ok().map(|state| look(&state))
     }
 
+    /// From now on it is kept who is suspected.
+    pub(crate) fn watch(&self) {
+        if let Ok(mut state) = self.0.write() {
+            state.watch();
+        }
+    }
+
     fn own(&self) -> RwLockReadGuard<'_, Application> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,6 +158,9 @@ impl StateMachine for Shared {
     fn apply(&mut self, now: OrderedTime, _: &RequestId, request: &[u8]) -> Vec<u8> {
         canonical::encode(&self.write().execute(now, request))
     }
+    fn executed(&mut self, history: quorate_smr::History) {
+        self.write().executed(to_wire(history));
+    }
     fn deadline(&self) -> Option<OrderedTime> {
         self.own().scheduler.next_deadline()
     }
@@ -119,8 +168,10 @@ impl StateMachine for Shared {
         canonical::encode(&*self.own())
     }
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Unreadable> {
-        let state = postcard::from_bytes(snapshot).map_err(|error| Unreadable(error.to_string()))?;
-        *self.write() = state;
+        let state: Application = postcard::from_bytes(snapshot).map_err(|error| Unreadable(error.to_string()))?;
+        let mut own = self.write();
+        let margin = std::mem::take(&mut own.margin);
+        *own = Application { margin, ..state };
         Ok(())
     }
 }

@@ -77,6 +77,12 @@ impl Histories {
         self.0.read().unwrap_or_else(PoisonError::into_inner).newest
     }
 
+    /// The history at a place, when it is one of the newest.
+    pub(crate) fn at(&self, ordered: u64) -> Option<History> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        kept.digests.get(&ordered).map(|digest| History { ordered, digest: *digest })
+    }
+
     /// Compares with what somebody has seen.
     pub(crate) fn judge(&self, seen: Option<History>) -> Judgement {
         let Some(seen) = seen else { return Judgement::Confirmed(None) };

@@ -33,6 +33,10 @@ pub(crate) trait Lie: Send + Sync {
     fn answers(&self, answer: Answer) -> Answer {
         answer
     }
+    /// Whether its page says that nothing is held against anybody.
+    fn hides_suspects(&self) -> bool {
+        false
+    }
     /// What it invents at the beginning of a tracker's stream of directives from a number on.
     fn invents(&self, _from: u64) -> Option<Answer> {
         None

@@ -17,6 +17,7 @@
 //! | [`certificate`] | a job's certificate: what a replica's trusted log shows in it, and the check of all of it |
 //! | `application`, `histories` | the executed state, and the histories that led to it |
 //! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
+//! | `web`, `standings` | the page for people with its HTTP API; who was suspected when |
 //! | `liars` | replicas that lie, for tests and demonstrations |
 
 pub mod certificate;
@@ -40,10 +41,12 @@ mod replica;
 mod report;
 mod service;
 mod slots;
+mod standings;
 mod store;
 mod topic;
 #[cfg(feature = "tpm")]
 mod tpm;
+mod web;
 mod witness;
 
 #[cfg(test)]

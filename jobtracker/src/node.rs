@@ -155,6 +155,7 @@ impl Node {
             Core::restore(config, now, state.clone(), place, kept.base, kept.records, &mut actions)?
         };
         let executed = core.executed();
+        state.clone().executed(executed);
         let histories = Arc::new(Histories::new(executed, |seq| core.history_at(seq)));
         let (executed, watcher) = watch::channel(executed.seq.0);
         let view = Arc::new(AtomicU64::new(core.view().0));

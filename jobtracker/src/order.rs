@@ -163,6 +163,18 @@ impl Order {
         self.histories.newest()
     }
 
+    /// The history at a place, when it is one of the newest.
+    pub(crate) fn history_at(&self, ordered: u64) -> Option<History> {
+        self.histories.at(ordered)
+    }
+
+    /// From now on it is kept who is suspected at each place.
+    pub(crate) async fn watch(&self) {
+        let state = self.state.clone();
+        // A panic would be of the thread that executes, which printed it.
+        let _ = tokio::task::spawn_blocking(move || state.watch()).await;
+    }
+
     /// Compares the history here with one that somebody has seen, and gives the replica a moment to catch up with it.
     pub(crate) async fn judge(&self, seen: Option<History>) -> Judgement {
         let judgement = self.histories.judge(seen);

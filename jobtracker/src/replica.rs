@@ -7,7 +7,7 @@ use crate::{
     founding::Founding,
     housekeeper::{Housekeeper, Voice},
     keys::{Keyring, configuration},
-    liars::ReplicaLiar,
+    liars::{Lie, ReplicaLiar},
     links::{Identity, Incoming, Outbox},
     liveness::Streams,
     node::{BeginError, Inbox, Node, Parts},
@@ -15,9 +15,16 @@ use crate::{
     reception::Reception,
     service::{Notary, Service},
     store::{Kept, Place, Store, StoreError},
+    web::{Live, Pages, Server},
 };
 use futures::Stream;
-use quorate_protocol::{cluster::Cluster, digest::Digest, ids::ReplicaId, query::ReplicaView, sign::SecretKey};
+use quorate_protocol::{
+    cluster::{Cluster, ReplicaMember},
+    digest::Digest,
+    ids::ReplicaId,
+    query::ReplicaView,
+    sign::SecretKey,
+};
 use quorate_smr::Verifier;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
@@ -25,7 +32,6 @@ use tokio::{
     sync::{oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
-use tonic::transport::Server;
 
 /// How long a tracker may be without a stream of directives before it counts as absent.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(3);
@@ -108,6 +114,11 @@ pub enum StartError {
 /// A running replica. Dropped, it stops without waiting for anybody.
 pub struct Replica {
     address: SocketAddr,
+    replica: ReplicaId,
+    cluster: Arc<Cluster>,
+    lie: Option<Arc<dyn Lie>>,
+    /// Its page, once it shows one.
+    page: Option<Server>,
     order: Order,
     links: Arc<Incoming>,
     stopping: watch::Sender<bool>,
@@ -148,11 +159,32 @@ impl Replica {
         tasks.spawn(housekeeper.run(stop.clone()));
         let (reception, clients) = Reception::new(listener, Arc::clone(&links));
         tasks.spawn(reception.run(stop.clone()));
-        let notary = Notary::new(id, replica, key, lie, order.view());
+        let notary = Notary::new(id, replica, key, lie.clone(), order.view());
         let service = Service::new(door, notary, order.clone(), streams, stop.clone());
         let server = tokio::spawn(serve(service, clients, stop));
         tracing::info!(%replica, %address, executed = *order.executed().borrow(), "the replica serves");
-        Ok(Self { address, order, links, stopping, server, tasks, ended })
+        let page = None;
+        Ok(Self { address, replica, cluster, lie, page, order, links, stopping, server, tasks, ended })
+    }
+
+    /// Shows a page for people, with the API under it, from now on until the replica stops. What several replicas say is
+    /// compared there, so the configuration should have the address of each one's page.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn show_page(&mut self, listener: TcpListener) -> io::Result<()> {
+        let address = listener.local_addr()?.to_string();
+        let own = |member: &ReplicaMember| (member.id == self.replica).then(|| address.clone());
+        let addresses =
+            self.cluster.replicas.iter().map(|member| member.page.clone().or_else(|| own(member))).collect();
+        let live = Live::new(self.order.clone(), Arc::clone(&self.cluster), self.replica, self.lie.clone());
+        self.page = Some(Server::start(live, Pages { addresses }, listener)?);
+        Ok(())
+    }
+
+    /// Where its page is, when it shows one.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.page.as_ref().map(Server::address)
     }
 
     /// Where it serves.
@@ -191,6 +223,9 @@ impl Replica {
 
     /// Stops: takes no more calls, ends streams and links, writes what waits to be written, and closes its files.
     pub async fn stop(mut self) {
+        if let Some(page) = self.page.take() {
+            page.stop().await;
+        }
         self.stopping.send_replace(true);
         if tokio::time::timeout(GRACE, &mut self.server).await.is_err() {
             tracing::warn!("peers did not finish their calls; they are cut off");
@@ -296,7 +331,7 @@ async fn serve(
         // An error says that the replica is gone, which is a reason to stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    Server::builder()
+    tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)

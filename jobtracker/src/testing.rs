@@ -49,6 +49,7 @@ pub(crate) fn cluster_of(addresses: &[String]) -> Cluster {
         key: replica_key(number).public(),
         log: None,
         tpm: None,
+        page: None,
     };
     let tracker = TrackerMember { id: TRACKER, domain: Domain("d0".to_owned()), key: key(Who::Tracker).public() };
     Cluster {

@@ -6,6 +6,7 @@
 //! [`Evidence::check`]: quorate_protocol::evidence::Evidence::check
 
 pub mod helpers;
+pub mod http;
 pub mod oracle;
 pub mod peer;
 pub mod processes;

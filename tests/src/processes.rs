@@ -235,6 +235,15 @@ impl Processes {
         child.wait().expect("reaped");
     }
 
+    /// Where a replica's page is.
+    ///
+    /// # Panics
+    /// When there is no such replica.
+    pub fn page(&self, replica: u32) -> &str {
+        let member = self.connection.cluster.replica(ReplicaId::new(replica)).expect("a replica");
+        member.page.as_deref().expect("a page")
+    }
+
     /// Waits until as many trackers are there as are configured.
     ///
     /// # Panics
@@ -381,15 +390,17 @@ fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
         key
     };
     let client = key("client");
-    // Taken together, so that they differ.
-    let sockets = (0..setup.replicas).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    // Taken together, so that they differ: each replica's service and its page.
+    let sockets = (0..2 * setup.replicas).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
     let sockets: Vec<_> = sockets.collect();
-    let replica = |(id, socket): (ReplicaId, &std::net::TcpListener)| ReplicaMember {
+    let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().expect("an address").to_string()).collect();
+    let replica = |(id, addresses): (ReplicaId, &[String])| ReplicaMember {
         id,
-        address: socket.local_addr().expect("an address").to_string(),
+        address: addresses[0].clone(),
         key: key(&id.to_string()).public(),
         log: setup.helpers.contains(&id).then(|| key(&crate::helpers::name(id)).public()),
         tpm: None,
+        page: Some(addresses[1].clone()),
     };
     let tracker = |id: TrackerId| TrackerMember {
         id,
@@ -403,7 +414,7 @@ fn configure(setup: &Setup, folder: &Path) -> (Cluster, SecretKey) {
         allow_liars: !setup.liars.is_empty() || !setup.lying_replicas.is_empty(),
         clients: vec![client.public()],
         authority: None,
-        replicas: (0..).map(ReplicaId::new).zip(&sockets).map(replica).collect(),
+        replicas: (0..).map(ReplicaId::new).zip(addresses.chunks_exact(2)).map(replica).collect(),
         trackers: (0..setup.trackers).map(TrackerId::new).map(tracker).collect(),
     };
     (cluster, client)

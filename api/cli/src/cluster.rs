@@ -221,8 +221,11 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
         None => new_cluster(place, options)?,
     };
     cluster.allow_liars = liars;
-    for (replica, port) in cluster.replicas.iter_mut().zip(free_ports(options.jobtrackers())?) {
-        replica.address = format!("127.0.0.1:{port}");
+    // Two for each replica: its service and its page.
+    let ports = free_ports(options.jobtrackers().saturating_mul(2))?;
+    for (replica, ports) in cluster.replicas.iter_mut().zip(ports.chunks_exact(2)) {
+        replica.address = format!("127.0.0.1:{}", ports[0]);
+        replica.page = Some(format!("127.0.0.1:{}", ports[1]));
     }
     let text = toml::to_string(&cluster).map_err(|error| Failure::new(Exit::Machine, error.to_string()))?;
     fs::write(place.config(), text).map_err(|error| Failure::io("cannot write", place.config(), &error))?;
@@ -234,7 +237,7 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
     let mut replicas = Vec::new();
     for id in (0..options.jobtrackers()).map(ReplicaId::new) {
         let key = new_key(&place.key(&id.to_string()))?.public();
-        replicas.push(ReplicaMember { id, address: String::new(), key, log: None, tpm: None });
+        replicas.push(ReplicaMember { id, address: String::new(), key, log: None, tpm: None, page: None });
     }
     let mut trackers = Vec::new();
     for id in (0..options.trackers).map(TrackerId::new) {
@@ -324,6 +327,7 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
     print(&format!(
         "The cluster is up: {} of the job tracker, {} may fail; {} in {} domains.\n\
          {}\n\
+         {}\
          In another terminal: quorate fs put FILE /input, then JOB-BINARY submit --input /input --output /output.\n\
          Ctrl-C stops everything.\n",
         count(cluster.replicas.len() as u64, "replica"),
@@ -331,6 +335,7 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
         count(cluster.trackers.len() as u64, "tracker"),
         cluster.domains(),
         how_to_find(&place.connection),
+        pages(cluster),
     ))?;
     loop {
         tokio::select! {
@@ -338,6 +343,12 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
             name = members.ended() => eprintln!("{name} has ended; its log is {}", place.log(&name).display()),
         }
     }
+}
+
+/// Where each replica shows its page: a line for each.
+fn pages(cluster: &Cluster) -> String {
+    let page = |replica: &ReplicaMember| Some(format!("page: http://{}/ ({})\n", replica.page.as_ref()?, replica.id));
+    cluster.replicas.iter().filter_map(page).collect()
 }
 
 /// What clients need to know of the cluster's folder.

@@ -91,6 +91,10 @@ pub(crate) struct JobTracker {
     #[cfg(feature = "tpm")]
     #[command(flatten)]
     tpm: crate::tpm::ReplicaOptions,
+    /// Where to show the page for people, with the API under it [default: the replica's `page` in the configuration, or
+    /// nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    ui: Option<String>,
     /// Lie in this way, for a test. The configuration must allow liars.
     #[arg(long, value_name = "KIND")]
     liar: Option<ReplicaLiar>,
@@ -233,6 +237,10 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
         .replica(options.id)
         .ok_or_else(|| Failure::usage(format!("{} is not in {}", options.id, options.common.config.display())))?;
     let listener = listen(&member.address).await?;
+    let page = match options.ui.as_ref().or(member.page.as_ref()) {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let mut replica = Replica::start(
         quorate_jobtracker::Options {
             cluster: Arc::clone(&cluster),
@@ -249,6 +257,12 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
     .await
     .map_err(|error| replica_failure(error, options.id))?;
     eprintln!("{} serves on {}", options.id, replica.address());
+    if let Some(listener) = page {
+        replica.show_page(listener).map_err(start_failure)?;
+    }
+    if let Some(address) = replica.page() {
+        eprintln!("page: http://{address}/ ({})", options.id);
+    }
     let ended = tokio::select! {
         stopped = options.common.until_stopped() => stopped.map(|()| Ok(()))?,
         ended = replica.ended() => ended,

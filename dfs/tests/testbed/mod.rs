@@ -68,6 +68,7 @@ pub(crate) fn cluster(trackers: u32) -> Cluster {
             key: replica,
             log: None,
             tpm: None,
+            page: None,
         }],
         trackers: (0..trackers).map(member).collect(),
     }

@@ -95,6 +95,9 @@ pub struct ReplicaMember {
     /// The TPM that is its trusted log, when one is.
     #[serde(default)]
     pub tpm: Option<EnrolledTpm>,
+    /// `host:port` of its page for people, when it shows one. Like its address it is no part of the cluster's identity.
+    #[serde(default)]
+    pub page: Option<String>,
 }
 
 /// A task tracker. Its address is not here: it registers one when it starts.
@@ -271,6 +274,7 @@ mod tests {
             key: key(number),
             log: None,
             tpm: None,
+            page: None,
         };
         let domain = Domain("d0".to_owned());
         Cluster {

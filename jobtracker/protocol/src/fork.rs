@@ -167,6 +167,7 @@ mod tests {
             key: key(number).public(),
             log: None,
             tpm: None,
+            page: None,
         };
         Cluster {
             name: "test".to_owned(),

@@ -5,14 +5,16 @@ use quorate_protocol::{
     canonical,
     certificate::Completion,
     command::Refusal,
-    ids::{AttemptId, JobId, Stage, TaskId, TrackerId},
+    evidence::Evidence,
+    ids::{AttemptId, JobId, OrderedTime, Stage, TaskId, TrackerId},
     job::JobPlan,
     limits,
-    query::{Answer, Dispute, JobState, JobSummary, JobView, Question, TrackerView},
+    query::{Answer, Blame, Dispute, JobState, JobSummary, JobView, Question, Suspect, TrackerView},
     sign::Signed,
     vote::Vote,
 };
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 impl Scheduler {
     /// Answers a question; changes nothing.
@@ -45,6 +47,27 @@ impl Scheduler {
             Ok(_) => Answer::Refused(Refusal::Full("the answer is too long to be sent".to_owned())),
             Err(refusal) => Answer::Refused(refusal),
         }
+    }
+
+    /// The trackers that something is held against, in the order of their numbers. Costs little when there are none.
+    pub fn suspects(&self) -> Vec<Suspect> {
+        let blamed = |tracker: &&Tracker| tracker.record.blame != Blame::None || !tracker.record.kept.is_empty();
+        let suspect = |tracker: &Tracker| {
+            let kinds: BTreeSet<&str> = tracker.record.kept.iter().map(Evidence::kind).collect();
+            Suspect {
+                tracker: tracker.id,
+                domain: self.workforce.domain_label(tracker).clone(),
+                blame: tracker.record.blame,
+                evidence: tracker.record.kept.len() as u32,
+                kinds: kinds.into_iter().map(str::to_owned).collect(),
+            }
+        };
+        self.workforce.trackers().filter(blamed).map(suspect).collect()
+    }
+
+    /// The ordered time of what was executed last.
+    pub fn time(&self) -> OrderedTime {
+        self.workforce.now
     }
 
     fn summaries(&self) -> Vec<JobSummary> {

@@ -1,6 +1,6 @@
 //! What is replicated.
 
-use crate::types::RequestId;
+use crate::types::{History, RequestId};
 use quorate_protocol::ids::OrderedTime;
 
 /// A snapshot that cannot be read, although f + 1 replicas have it: another version of the program wrote it.
@@ -15,6 +15,10 @@ pub trait StateMachine {
 
     /// Executes a request, which is authentic and new, and gives the reply to it.
     fn apply(&mut self, now: OrderedTime, id: &RequestId, request: &[u8]) -> Vec<u8>;
+
+    /// The state is now that of this history: said after each batch, and after a state was restored. For those who show the
+    /// state and say which one it is; it is no part of the state.
+    fn executed(&mut self, _history: History) {}
 
     /// When [`StateMachine::advance`] would do something: the primary then proposes a batch, an empty one if need be.
     fn deadline(&self) -> Option<OrderedTime>;

@@ -160,6 +160,7 @@ mod tests {
             key: key.public(),
             log: None,
             tpm: None,
+            page: None,
         };
         let cluster = Cluster {
             name: "test".to_owned(),

@@ -1,4 +1,4 @@
-//! Signs wrong answers to commands and questions.
+//! Signs wrong answers to commands and questions, and shows a page on which nobody lies.
 
 use super::Lie;
 use quorate_protocol::{command::Refusal, ids::JobId, query::Answer};
@@ -6,6 +6,9 @@ use quorate_protocol::{command::Refusal, ids::JobId, query::Answer};
 pub(super) struct WrongReply;
 
 impl Lie for WrongReply {
+    fn hides_suspects(&self) -> bool {
+        true
+    }
     fn answers(&self, answer: Answer) -> Answer {
         match answer {
             Answer::Submitted(job) => Answer::Submitted(JobId::new(job.number().wrapping_add(1000))),

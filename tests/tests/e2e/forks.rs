@@ -98,6 +98,7 @@ async fn replicas(branches: &[watch::Sender<u8>; 3]) -> Cluster {
         key: key(*number).public(),
         log: None,
         tpm: None,
+        page: None,
     };
     let tracker = TrackerMember { id: TrackerId::new(0), domain: Domain("d".to_owned()), key: key(9).public() };
     let cluster = Cluster {

@@ -11,6 +11,7 @@ mod forks;
 mod garbage;
 mod liars;
 mod lying_replicas;
+mod page;
 mod processes;
 mod programs;
 mod replicas;

@@ -136,6 +136,7 @@ fn configure(folder: &Path, clients: &[SecretKey]) -> io::Result<(Cluster, Vec<S
             key: key.public(),
             log: None,
             tpm: None,
+            page: None,
         });
         keys.push(key);
     }

@@ -48,6 +48,7 @@ pub(crate) fn cluster() -> Cluster {
         key: SecretKey::from_seed([3; 32]).public(),
         log: None,
         tpm: None,
+        page: None,
     };
     Cluster {
         name: "stages".to_owned(),

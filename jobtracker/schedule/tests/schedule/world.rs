@@ -122,6 +122,7 @@ impl World {
             key: replica_key(id).public(),
             log: None,
             tpm: None,
+            page: None,
         });
         let cluster = Cluster {
             name: "test".to_owned(),

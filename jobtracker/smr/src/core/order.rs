@@ -133,6 +133,7 @@ impl<M: StateMachine> Core<M> {
             self.change_member(admits, history);
         }
         self.executed = history;
+        self.machine.executed(history);
         assert!(self.executed.seq <= self.ledger.committed.seq, "SMR-4: execution ran ahead of the votes");
         if seq.0.is_multiple_of(self.config.limits.checkpoint_interval) {
             self.take_checkpoint(header.time, out);

@@ -176,6 +176,7 @@ impl<M: StateMachine> Core<M> {
         self.machine.restore(&decoded.machine).map_err(|error| error.to_string())?;
         self.table = decoded.table;
         self.executed = history;
+        self.machine.executed(history);
         if self.ledger.committed.seq < history.seq {
             self.ledger.committed = history;
             self.ledger.committed_in = None;

@@ -51,6 +51,7 @@ impl Site {
             key: key(b"replica", id).public(),
             log: None,
             tpm: None,
+            page: None,
         };
         let client = key(b"client", 0).public();
         let cluster = Cluster {

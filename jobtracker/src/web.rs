@@ -1,0 +1,28 @@
+//! The page for people, and the HTTP API under it: what a replica shows of itself, the cluster and its jobs.
+//!
+//! It has a listener, connections and bounds of its own, and changes nothing. What must hold:
+//!
+//! * **WEB-1** Readers cannot hurt the agreement: whatever they ask for, and however many they are, the thread that owns the
+//!   agreement is asked a few times a second, and the state is read at most by [`server::WORK_MAX`] at once, each time for a
+//!   bounded answer.
+//! * **WEB-2** A reader costs bounded memory and time: connections, streams, requests and answers are bounded, and whoever
+//!   does not read is cut off.
+//! * **WEB-3** What is said about liars is said of a place of the history, so that what several replicas say can be compared:
+//!   a replica alone is not to be believed.
+
+mod answers;
+mod assets;
+mod evidence;
+mod guard;
+mod live;
+mod metrics;
+mod openapi;
+mod patient;
+mod pulse;
+mod routes;
+mod server;
+mod stream;
+
+pub(crate) use guard::Pages;
+pub(crate) use live::Live;
+pub(crate) use server::Server;
