@@ -76,6 +76,8 @@ pub struct LocalCluster {
     f: u32,
     replicas: Vec<Replica>,
     trackers: BTreeMap<TrackerId, Tracker>,
+    /// Whether its replicas keep a record of jobs: for those who look at it later.
+    records: bool,
     /// Removed with the cluster, unless the user asked to keep it.
     _folder: Option<TempDir>,
 }
@@ -182,6 +184,7 @@ impl Builder {
             f: self.f,
             replicas: Vec::new(),
             trackers: BTreeMap::new(),
+            records: self.page.is_some() || self.keep.is_some(),
             _folder: folder,
         };
         let all = async {
@@ -305,6 +308,7 @@ impl LocalCluster {
                 trusted_log: LogPlace::Here,
                 founding: None,
                 lease: quorate_jobtracker::LEASE_DEFAULT,
+                record: self.records,
                 liar: None,
             };
             let started = Replica::start(options, listener).await;

@@ -3,7 +3,7 @@
 //! Pure and deterministic: replicas that execute the same requests at the same ordered times hold the same bytes. That a
 //! request is executed once, and that it is authentic, is seen to before.
 
-use crate::{door::ENVELOPE_BYTES_MAX, histories::to_wire, standings::Standings};
+use crate::{door::ENVELOPE_BYTES_MAX, histories::to_wire, record::Desk, standings::Standings};
 use quorate_protocol::{
     canonical,
     cluster::Cluster,
@@ -37,6 +37,8 @@ struct Margin {
     history: Option<History>,
     /// Kept while somebody wants to know; `None` costs nothing.
     standings: Option<Standings>,
+    /// Where what happens to jobs is told, when a record of it is kept.
+    desk: Option<Desk>,
 }
 
 impl Application {
@@ -64,6 +66,17 @@ impl Application {
         let standings = self.margin.standings.get_or_insert_default();
         if let Some(history) = self.margin.history {
             standings.note(history.ordered, true, self.scheduler.suspects());
+        }
+    }
+
+    /// From now on what happens to jobs is told there.
+    pub(crate) fn tell(&mut self, desk: Desk) {
+        self.scheduler.listen();
+        self.margin.desk = Some(desk);
+    }
+    fn hand_in(&mut self) {
+        if let Some(desk) = &self.margin.desk {
+            desk.hand_in(self.scheduler.take_events());
         }
     }
 
@@ -153,10 +166,15 @@ impl Shared {
 
 impl StateMachine for Shared {
     fn advance(&mut self, now: OrderedTime) {
-        self.write().scheduler.advance(now);
+        let mut state = self.write();
+        state.scheduler.advance(now);
+        state.hand_in();
     }
     fn apply(&mut self, now: OrderedTime, _: &RequestId, request: &[u8]) -> Vec<u8> {
-        canonical::encode(&self.write().execute(now, request))
+        let mut state = self.write();
+        let answer = state.execute(now, request);
+        state.hand_in();
+        canonical::encode(&answer)
     }
     fn executed(&mut self, history: quorate_smr::History) {
         self.write().executed(to_wire(history));
@@ -172,6 +190,9 @@ impl StateMachine for Shared {
         let mut own = self.write();
         let margin = std::mem::take(&mut own.margin);
         *own = Application { margin, ..state };
+        if own.margin.desk.is_some() {
+            own.scheduler.listen();
+        }
         Ok(())
     }
 }

@@ -17,6 +17,7 @@
 //! | [`certificate`] | a job's certificate: what a replica's trusted log shows in it, and the check of all of it |
 //! | `application`, `histories` | the executed state, and the histories that led to it |
 //! | `housekeeper`, `liveness` | what the replica itself has to say: which trackers are absent |
+//! | `record` | event logs: what happened to each job |
 //! | `web`, `standings` | the page for people with its HTTP API; who was suspected when |
 //! | `liars` | replicas that lie, for tests and demonstrations |
 
@@ -37,6 +38,7 @@ mod liveness;
 mod node;
 mod order;
 mod reception;
+mod record;
 mod replica;
 mod report;
 mod service;
@@ -63,3 +65,4 @@ pub use replica::{LEASE_DEFAULT, Options, Replica, StartError};
 pub use store::{Place, StoreError};
 #[cfg(feature = "tpm")]
 pub use tpm::{FoundError, TpmPlace, found};
+pub use web::{History, HistoryPage, PastJob};

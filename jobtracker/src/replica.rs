@@ -13,9 +13,10 @@ use crate::{
     node::{BeginError, Inbox, Node, Parts},
     order::{Order, OrderError, Stopped},
     reception::Reception,
+    record::{self, Recorder},
     service::{Notary, Service},
     store::{Kept, Place, Store, StoreError},
-    web::{Live, Pages, Server},
+    web::{Live, Pages, Server, Source},
 };
 use futures::Stream;
 use quorate_protocol::{
@@ -63,6 +64,8 @@ pub struct Options {
     pub founding: Option<Founding>,
     /// How long a tracker may be without a stream of directives: usually [`LEASE_DEFAULT`].
     pub lease: Duration,
+    /// Whether it keeps a record of what happens to jobs: event logs in the folder `events` of its directory.
+    pub record: bool,
     /// How it lies. Only where the cluster's configuration allows liars.
     pub liar: Option<ReplicaLiar>,
 }
@@ -119,6 +122,7 @@ pub struct Replica {
     lie: Option<Arc<dyn Lie>>,
     /// Its page, once it shows one.
     page: Option<Server>,
+    recorder: Option<Recorder>,
     order: Order,
     links: Arc<Incoming>,
     stopping: watch::Sender<bool>,
@@ -138,7 +142,7 @@ impl Replica {
         check(&options)?;
         let address = listener.local_addr()?;
         let (store, kept, device) = open(&options).await?;
-        let Options { cluster, founding, replica, key, lease, liar, .. } = options;
+        let Options { cluster, founding, replica, key, directory, lease, record: keeps_record, liar, .. } = options;
         let id = cluster.id();
         let lie = liar.map(|liar| liar.lie(id, replica, Keyring::new(&cluster, key.clone())));
         let door = Arc::new(Door::new(Arc::clone(&cluster)));
@@ -149,7 +153,12 @@ impl Replica {
         let (stopping, stop) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let outbox = Outbox::start(&identity, lie.clone(), &stop, &mut tasks);
-        let state = Shared::new(Application::new((*cluster).clone()));
+        let mut application = Application::new((*cluster).clone());
+        let recorder = keeps_record.then(|| Recorder::start(directory.join(record::FOLDER), &cluster)).transpose()?;
+        if let Some(recorder) = &recorder {
+            application.tell(recorder.desk.clone());
+        }
+        let state = Shared::new(application);
         let (node, order) =
             begin(Parts { config, state, store, kept, device, outbox, lie: lie.clone() }, inbox).await?;
         let ended = Some(spawn(node)?);
@@ -164,7 +173,7 @@ impl Replica {
         let server = tokio::spawn(serve(service, clients, stop));
         tracing::info!(%replica, %address, executed = *order.executed().borrow(), "the replica serves");
         let page = None;
-        Ok(Self { address, replica, cluster, lie, page, order, links, stopping, server, tasks, ended })
+        Ok(Self { address, replica, cluster, lie, page, recorder, order, links, stopping, server, tasks, ended })
     }
 
     /// Shows a page for people, with the API under it, from now on until the replica stops. What several replicas say is
@@ -177,8 +186,9 @@ impl Replica {
         let own = |member: &ReplicaMember| (member.id == self.replica).then(|| address.clone());
         let addresses =
             self.cluster.replicas.iter().map(|member| member.page.clone().or_else(|| own(member))).collect();
-        let live = Live::new(self.order.clone(), Arc::clone(&self.cluster), self.replica, self.lie.clone());
-        self.page = Some(Server::start(live, Pages { addresses }, listener)?);
+        let records = self.recorder.as_ref().map(|recorder| recorder.records.clone());
+        let live = Live::new(self.order.clone(), Arc::clone(&self.cluster), self.replica, self.lie.clone(), records);
+        self.page = Some(Server::start(Source::Live(Arc::new(live)), Pages { addresses }, listener)?);
         Ok(())
     }
 
@@ -238,7 +248,12 @@ impl Replica {
         if let Err(error) = self.ended().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the replica did not end well");
         }
-        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        let recorder = self.recorder.take();
+        let join = move || {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            // Nothing happens any more: what is told is written down.
+            drop(recorder);
+        };
         let _ = tokio::task::spawn_blocking(join).await;
     }
 }

@@ -17,12 +17,17 @@ mod guard;
 mod live;
 mod metrics;
 mod openapi;
+mod past;
 mod patient;
 mod pulse;
 mod routes;
 mod server;
+mod source;
 mod stream;
+mod told;
 
 pub(crate) use guard::Pages;
 pub(crate) use live::Live;
+pub use past::{History, HistoryPage, PastJob};
 pub(crate) use server::Server;
+pub(crate) use source::Source;

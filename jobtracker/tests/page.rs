@@ -113,8 +113,10 @@ async fn requests_that_are_not_for_reading_or_not_for_this_server_are_refused() 
     assert!(own.contains("access-control-allow-origin: http://localhost"), "{own}");
     assert!(own.contains("content-security-policy: default-src 'none'") && own.contains("nosniff"), "{own}");
     let huge = "x".repeat(64 << 10);
-    let (status, _) = get_with(page, "/", &format!("host: localhost\r\nhuge: {huge}\r\n")).await;
-    assert!(status == 431, "{status}");
+    let refused = send(page, &format!("GET / HTTP/1.1\r\nhost: localhost\r\nhuge: {huge}\r\n\r\n")).await;
+    // The refusal may be lost with the connection, on which more was sent than was read.
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
+    assert_eq!(get(page, "/").await.0, 200);
     replica.stop().await;
 }
 

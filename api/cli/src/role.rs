@@ -250,6 +250,7 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
             trusted_log: options.log_place()?,
             founding: options.founding(&cluster)?,
             lease: Duration::from_millis(options.lease),
+            record: true,
             liar: options.liar,
         },
         listener,

@@ -24,6 +24,7 @@ pub mod invariants;
 mod job;
 mod log;
 mod pool;
+pub mod storage;
 mod submit;
 mod table;
 mod task;

@@ -6,11 +6,13 @@
 mod cluster;
 mod job;
 mod storage;
+mod task;
 mod tracker;
 
 pub(crate) use cluster::*;
 pub(crate) use job::*;
 pub(crate) use storage::*;
+pub(crate) use task::*;
 pub(crate) use tracker::*;
 
 use quorate_protocol::command::History;

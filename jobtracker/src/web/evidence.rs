@@ -7,10 +7,12 @@ use quorate_protocol::{
     evidence::Evidence,
     query::Blame,
     sign::Signed,
-    vote::{Served, Subject, Vote},
+    vote::{Ballot, Counters, Served, Subject, Vote},
 };
 use std::fmt::Write;
 
+/// Counters that are shown of a ballot.
+const COUNTERS_SHOWN_MAX: usize = 8;
 /// Signed bytes that are shown of one statement.
 const SIGNED_BYTES_SHOWN: usize = 4 << 10;
 
@@ -27,6 +29,35 @@ pub(crate) fn show(cluster: &Cluster, evidence: &Evidence) -> answers::Evidence 
         attempt: attempt.map(|attempt| attempt.attempt),
         text: text(evidence),
         statements: statements(evidence),
+    }
+}
+
+/// Says of each ballot what it says, as far as votes for it are there.
+pub(crate) fn describe_ballots(ballots: &mut [answers::Ballot], votes: &[Signed<Vote>]) {
+    for vote in votes.iter().filter_map(|vote| vote.peek().ok()) {
+        let digest = vote.ballot.digest().to_string();
+        if let Some(shown) = ballots.iter_mut().find(|ballot| ballot.digest == digest) {
+            let (kind, summary) = describe(&vote.ballot);
+            (shown.kind, shown.summary) = (Some(kind), Some(summary));
+        }
+    }
+}
+
+fn describe(ballot: &Ballot) -> (&'static str, String) {
+    let counted = |counters: &Counters| {
+        let some = counters.iter().take(COUNTERS_SHOWN_MAX);
+        some.map(|(name, value)| format!(", {name} = {value}")).collect::<String>()
+    };
+    match ballot {
+        Ballot::Map { segments, counters } => ("map", format!("segments {}{}", segments.short(), counted(counters))),
+        Ballot::Reduce { manifest, counters } => {
+            let (chunks, bytes) = (manifest.chunks.len(), manifest.length());
+            ("reduce", format!("{bytes} bytes in {chunks} chunks{}", counted(counters)))
+        }
+        Ballot::Failed { kind, record } => {
+            let at = record.map_or(String::new(), |record| format!(" at record {record}"));
+            ("failed", format!("the program failed: {kind:?}{at}"))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     guard::Pages,
     routes::Refused,
 };
-use crate::{application::Application, liars::Lie, order::Order};
+use crate::{application::Application, liars::Lie, order::Order, record::Records};
 use axum::http::StatusCode;
 use quorate_protocol::{
     cluster::Cluster,
@@ -16,11 +16,16 @@ use quorate_protocol::{
     ids::ReplicaId,
     query::{Answer, Blame, JobState, JobSummary, Question, ReplicaView, Suspect, TrackerView},
 };
+use quorate_schedule::storage::{Storage, Totals};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 
 /// How old an answer may be that several share.
 const FRESH: Duration = Duration::from_millis(200);
+/// The same of what is stored, which all files must be looked through for.
+const STORAGE_FRESH: Duration = Duration::from_secs(5);
+/// Chunks that are looked at for it.
+const CHUNKS_LOOKED_AT_MAX: usize = 1 << 18;
 /// How long somebody waits for a place of the history that was not executed yet.
 const PLACE_PATIENCE: Duration = Duration::from_secs(1);
 /// A replica that is behind by so many batches is not ready: it must be sent the state.
@@ -32,8 +37,10 @@ pub(crate) struct Live {
     cluster: Arc<Cluster>,
     me: ReplicaId,
     lie: Option<Arc<dyn Lie>>,
+    records: Option<Records>,
     report: Shared<ReplicaView>,
     outline: Shared<Outline>,
+    storage: Shared<(Option<History>, Storage)>,
 }
 
 /// The state in outline, at one place of the history.
@@ -44,18 +51,22 @@ pub(crate) struct Outline {
     pub(crate) trackers: Vec<TrackerView>,
     pub(crate) suspects: Vec<Suspect>,
     pub(crate) jobs: Vec<JobSummary>,
+    pub(crate) totals: Totals,
 }
 
 /// A value that is made anew when it is asked for and old, by one asker for all.
-struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
+struct Shared<T> {
+    fresh: Duration,
+    kept: Mutex<Option<(Instant, Arc<T>)>>,
+}
 
 impl<T> Shared<T> {
-    fn new() -> Self {
-        Self(Mutex::new(None))
+    fn new(fresh: Duration) -> Self {
+        Self { fresh, kept: Mutex::new(None) }
     }
     async fn get<E>(&self, make: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
-        let mut kept = self.0.lock().await;
-        if let Some((_, value)) = kept.as_ref().filter(|(made, _)| made.elapsed() < FRESH) {
+        let mut kept = self.kept.lock().await;
+        if let Some((_, value)) = kept.as_ref().filter(|(made, _)| made.elapsed() < self.fresh) {
             return Ok(Arc::clone(value));
         }
         let value = Arc::new(make.await?);
@@ -69,10 +80,29 @@ fn stopped(_: crate::order::Stopped) -> Refused {
 }
 
 impl Live {
-    pub(crate) fn new(order: Order, cluster: Arc<Cluster>, me: ReplicaId, lie: Option<Arc<dyn Lie>>) -> Self {
-        Self { order, cluster, me, lie, report: Shared::new(), outline: Shared::new() }
+    pub(crate) fn new(
+        order: Order,
+        cluster: Arc<Cluster>,
+        me: ReplicaId,
+        lie: Option<Arc<dyn Lie>>,
+        records: Option<Records>,
+    ) -> Self {
+        Self {
+            order,
+            cluster,
+            me,
+            lie,
+            records,
+            report: Shared::new(FRESH),
+            outline: Shared::new(FRESH),
+            storage: Shared::new(STORAGE_FRESH),
+        }
     }
 
+    /// The records of jobs, when they are kept.
+    pub(crate) fn records(&self) -> Option<&Records> {
+        self.records.as_ref()
+    }
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
     }
@@ -92,6 +122,12 @@ impl Live {
     pub(crate) async fn outline(&self) -> Result<Arc<Outline>, Refused> {
         let hides = self.hides();
         self.outline.get(self.order.read(move |state| Outline::of(state, hides))).await.map_err(stopped)
+    }
+
+    /// What the files say that trackers hold.
+    pub(crate) async fn storage(&self) -> Result<Arc<(Option<History>, Storage)>, Refused> {
+        let look = |state: &Application| (state.history(), state.scheduler().storage(CHUNKS_LOOKED_AT_MAX));
+        self.storage.get(self.order.read(look)).await.map_err(stopped)
     }
 
     /// An answer of the state, and the history that it is of.
@@ -155,7 +191,14 @@ impl Live {
 
     /// The cluster as this replica sees it.
     pub(crate) async fn overview(&self, pages: &Pages) -> Result<answers::Cluster, Refused> {
-        let (report, outline) = (self.report().await?, self.outline().await?);
+        let (report, outline, storage) = (self.report().await?, self.outline().await?, self.storage().await?);
+        let (_, storage) = &*storage;
+        let tracker = |view: &TrackerView| {
+            let mut tracker = answers::Tracker::from(view);
+            let (chunks, bytes) = storage.trackers.get(&view.id).copied().unwrap_or_default();
+            tracker.stored = storage.is_whole.then_some(answers::Stored { chunks, bytes });
+            tracker
+        };
         let cluster = &self.cluster;
         let not_ready = not_ready(&report, cluster.f);
         Ok(answers::Cluster {
@@ -180,7 +223,7 @@ impl Live {
             checkpoint: report.checkpoint,
             pending: report.pending,
             replicas: self.replicas(&report, pages),
-            trackers: outline.trackers.iter().map(answers::Tracker::from).collect(),
+            trackers: outline.trackers.iter().map(tracker).collect(),
             jobs: count(&outline.jobs),
         })
     }
@@ -235,7 +278,14 @@ impl Outline {
             Answer::Jobs(jobs) => jobs,
             _ => Vec::new(),
         };
-        Self { history: state.history(), time: scheduler.time().0, trackers, suspects, jobs }
+        Self {
+            history: state.history(),
+            time: scheduler.time().0,
+            trackers,
+            suspects,
+            jobs,
+            totals: scheduler.totals(),
+        }
     }
 }
 

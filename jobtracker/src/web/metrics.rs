@@ -84,6 +84,12 @@ pub(crate) fn encode(report: &ReplicaView, outline: &Outline, f: u32) -> String 
     ];
     let states = states.map(|(state, count)| (state, u64::from(count)));
     measured.by("quorate_jobs", "Jobs that are remembered", "state", &states);
+    let totals = &outline.totals;
+    measured.gauge("quorate_jobs_attempts", "Attempts of the jobs that are remembered", totals.attempts);
+    measured.gauge("quorate_jobs_tasks_disputed", "Tasks that did not go smoothly, of these jobs", totals.disputed);
+    measured.gauge("quorate_jobs_shuffled_bytes", "Bytes fetched in these jobs' shuffles", totals.cost.shuffled);
+    measured.gauge("quorate_jobs_refetched_bytes", "Of these, bytes fetched again", totals.cost.refetched);
+    measured.gauge("quorate_jobs_reduce_restarts", "Reduces that started over", totals.cost.restarts.into());
     let mut registry = Registry::default();
     registry.register_collector(Box::new(measured));
     let mut text = String::new();

@@ -17,11 +17,14 @@ use utoipa::OpenApi;
         paths::agreement,
         paths::jobs,
         paths::job,
+        paths::tasks,
+        paths::task,
         paths::tracker,
         paths::files,
+        paths::storage,
         stream::events
     ),
-    components(schemas(stream::Hello))
+    components(schemas(stream::Hello, stream::TaskChanges, stream::Reset))
 )]
 struct Description;
 

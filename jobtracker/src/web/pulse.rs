@@ -3,6 +3,7 @@
 use super::{
     answers::{AgreedStanding, Job, Position, SuspectedTracker, ViewChange},
     live::{Live, not_ready},
+    source::Source,
 };
 use crate::order::wall_clock;
 use quorate_protocol::digest::Digest;
@@ -44,15 +45,16 @@ impl Pulse {
 }
 
 /// Beats until it is told to stop, or the replica stops.
-pub(crate) async fn run(live: Arc<Live>, beat: watch::Sender<Arc<Pulse>>, mut stop: watch::Receiver<bool>) {
-    let mut executed = live.order().executed();
-    let mut rate = Rate::default();
+pub(crate) async fn run(source: Source, beat: watch::Sender<Arc<Pulse>>, mut stop: watch::Receiver<bool>) {
     let beating = async {
+        // Nothing changes in logs.
+        let Ok(live) = source.live() else { return std::future::pending().await };
+        let (mut executed, mut rate) = (live.order().executed(), Rate::default());
         live.order().watch().await;
         loop {
             executed.borrow_and_update();
             let before = Arc::clone(&beat.borrow());
-            let Some(pulse) = take(&live, &before, &mut rate).await else { return };
+            let Some(pulse) = take(&source, live, &before, &mut rate).await else { return };
             beat.send_if_modified(|last| {
                 let is_new = **last != pulse;
                 *last = Arc::new(pulse);
@@ -71,7 +73,7 @@ pub(crate) async fn run(live: Arc<Live>, beat: watch::Sender<Arc<Pulse>>, mut st
     }
 }
 
-async fn take(live: &Live, before: &Pulse, rate: &mut Rate) -> Option<Pulse> {
+async fn take(source: &Source, live: &Live, before: &Pulse, rate: &mut Rate) -> Option<Pulse> {
     let (outline, report) = (live.outline().await.ok()?, live.report().await.ok()?);
     let suspects = outline.suspects.iter().map(SuspectedTracker::from).collect();
     let ordered = outline.history.map_or(0, |history| history.ordered);
@@ -88,7 +90,7 @@ async fn take(live: &Live, before: &Pulse, rate: &mut Rate) -> Option<Pulse> {
         primary: report.primary.number(),
         ready: not_ready(&report, live.cluster().f).is_none(),
         standing: standing(suspects),
-        jobs: outline.jobs.iter().map(|summary| Job::new(summary, 0, 0)).collect(),
+        jobs: outline.jobs.iter().map(|summary| source.job_of(summary)).collect(),
         view_changes,
         batches_per_s: rate.note(Instant::now(), ordered),
     })

@@ -2,17 +2,19 @@
 
 use super::{
     answers::{
-        Agreement, Cluster, Failed, Fault, FileDetail, FileEntry, Files, Job, JobDetail, Jobs, Peer, Position, Reason,
-        Standing, Tracker, TrackerDetail,
+        Accusation, Agreement, Cluster, Failed, Fault, FileDetail, FileEntry, Files, JobDetail, Jobs, Peer, Position,
+        Reason, Standing, Storage, StorageOfTracker, TaskDetail, Tasks, TrackerDetail,
     },
     assets::ASSETS,
     evidence,
     guard::{self, Pages},
-    live::{Live, is_halted, newest, not_ready},
+    live::{is_halted, newest, not_ready},
     metrics, openapi,
     pulse::Pulse,
-    stream,
+    source::{Source, not_found, other_answer},
+    stream, told,
 };
+use crate::record::parse_task;
 use axum::{
     Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -22,18 +24,20 @@ use axum::{
     routing::get,
 };
 use quorate_protocol::{
-    command::Refusal,
     file,
-    ids::{JobId, TrackerId},
-    query::{Answer, Question},
+    ids::{JobId, Stage, TrackerId},
+    query::{Answer, Question, TrackerView},
 };
 use serde::Deserialize;
-use std::{borrow::Cow, str::FromStr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, str::FromStr, sync::Arc};
 use tokio::sync::{Semaphore, watch};
+
+/// Tasks of one answer.
+const TASKS_MAX: u32 = 100_000;
 
 /// What the server of a page has.
 pub(crate) struct Site {
-    pub(crate) live: Arc<Live>,
+    pub(crate) source: Source,
     pub(crate) pages: Pages,
     pub(crate) pulse: watch::Receiver<Arc<Pulse>>,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -72,8 +76,11 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/api/v1/standing", get(standing))
         .route("/api/v1/jobs", get(jobs))
         .route("/api/v1/jobs/{job}", get(job))
+        .route("/api/v1/jobs/{job}/tasks", get(tasks))
+        .route("/api/v1/jobs/{job}/tasks/{task}", get(task))
         .route("/api/v1/trackers/{tracker}", get(tracker))
         .route("/api/v1/files", get(files))
+        .route("/api/v1/storage", get(storage))
         .route("/api/v1/agreement", get(agreement))
         .route(stream::PATH, get(stream::events))
         .route("/api/v1/openapi.json", get(|| async { Json(openapi::document()) }))
@@ -101,15 +108,10 @@ pub(crate) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Ref
     query.map(|Query(query)| query).map_err(bad)
 }
 
-/// Whatever a question is answered with that does not belong to it, which honest state never does.
-fn other_answer() -> Refused {
-    Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer does not belong to the question")
-}
-
 /// The cluster, its replicas and trackers, as this replica sees them.
 #[utoipa::path(get, path = "/api/v1/cluster", tag = "cluster", responses((status = 200, body = Cluster)))]
 async fn cluster(State(site): Here) -> Answered<Cluster> {
-    site.live.overview(&site.pages).await.map(Json)
+    site.source.overview(&site.pages).await.map(Json)
 }
 
 /// Where in the history.
@@ -126,14 +128,15 @@ struct At {
     (status = 409, description = "The replica has not come so far", body = Failed),
 ))]
 async fn standing(State(site): Here, at: Result<Query<At>, QueryRejection>) -> Answered<Standing> {
-    site.live.standing(asked(at)?.at).await.map(Json)
+    site.source.standing(asked(at)?.at).await.map(Json)
 }
 
 /// How the agreement goes on, as this replica sees it.
 #[utoipa::path(get, path = "/api/v1/agreement", tag = "cluster", responses((status = 200, body = Agreement)))]
 async fn agreement(State(site): Here) -> Answered<Agreement> {
-    let report = site.live.report().await?;
-    let newest = newest(&report, site.live.cluster().f);
+    let live = site.source.live()?;
+    let report = live.report().await?;
+    let newest = newest(&report, live.cluster().f);
     let pulse = Arc::clone(&site.pulse.borrow());
     Ok(Json(Agreement {
         position: Some(Position::from(report.executed)),
@@ -159,9 +162,7 @@ async fn agreement(State(site): Here) -> Answered<Agreement> {
 /// All jobs that are remembered, newest first.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", responses((status = 200, body = Jobs)))]
 async fn jobs(State(site): Here) -> Answered<Jobs> {
-    let outline = site.live.outline().await?;
-    let jobs = outline.jobs.iter().map(|summary| Job::new(summary, 0, 0)).collect();
-    Ok(Json(Jobs { position: outline.history.map(Position::from), jobs }))
+    site.source.jobs().await.map(Json)
 }
 
 /// A job in full.
@@ -170,11 +171,75 @@ async fn jobs(State(site): Here) -> Answered<Jobs> {
     (status = 404, body = Failed),
 ))]
 async fn job(State(site): Here, Path(job): Path<String>) -> Answered<JobDetail> {
+    site.source.job(id(&job)?).await.map(Json)
+}
+
+/// Which tasks.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+struct OfStage {
+    /// `map` or `reduce`.
+    stage: String,
+    /// The first.
+    from: Option<u32>,
+    /// How many at most, up to 100000.
+    max: Option<u32>,
+}
+
+/// The vote matrix of a stage: a letter for each task, and one for each of its attempts.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}/tasks", tag = "jobs",
+    params(("job" = String, Path, example = "3"), OfStage), responses(
+    (status = 200, body = Tasks),
+    (status = 404, description = "There is no such job, or no record of it", body = Failed),
+))]
+async fn tasks(
+    State(site): Here,
+    Path(job): Path<String>,
+    of: Result<Query<OfStage>, QueryRejection>,
+) -> Answered<Tasks> {
+    let (job, of): (JobId, OfStage) = (id(&job)?, asked(of)?);
+    let stage = match of.stage.as_str() {
+        "map" => Stage::Map,
+        "reduce" => Stage::Reduce,
+        _ => return Err(Refused::new(StatusCode::BAD_REQUEST, "query", "stage is map or reduce")),
+    };
+    let (from, max) = (of.from.unwrap_or(0), of.max.unwrap_or(TASKS_MAX).min(TASKS_MAX));
+    let tasks = site.source.record(job, move |record| told::tasks(record, stage, from, max)).await;
+    tasks.map(Json).ok_or_else(|| no_record(job))
+}
+
+fn no_record(job: JobId) -> Refused {
+    Refused::new(StatusCode::NOT_FOUND, "no-record", format!("there is no record of {job} here"))
+}
+
+/// A task: its attempts, votes and story.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}/tasks/{task}", tag = "jobs",
+    params(("job" = String, Path, example = "3"), ("task" = String, Path, example = "map-3")), responses(
+    (status = 200, body = TaskDetail),
+    (status = 404, description = "There is no such task, or no record of its job", body = Failed),
+))]
+async fn task(State(site): Here, Path((job, task)): Path<(String, String)>) -> Answered<TaskDetail> {
     let job: JobId = id(&job)?;
-    match site.live.ask(Question::Job(job)).await? {
-        (_, Answer::Job(view)) => Ok(Json(JobDetail::new(&view, 0))),
-        _ => Err(other_answer()),
+    let no_task = || Refused::new(StatusCode::BAD_REQUEST, "no-id", format!("{task:?} is no task such as map-3"));
+    let task = parse_task(job, &task).ok_or_else(no_task)?;
+    let source = site.source.clone();
+    let domain = move |tracker| source.domain(tracker);
+    let detail = site.source.record(job, move |record| told::task(record, task, domain)).await;
+    let mut detail = detail.ok_or_else(|| no_record(job))?.ok_or_else(|| not_found(task))?;
+    if let Ok(live) = site.source.live()
+        && let Ok((_, Answer::Votes(votes))) = live.ask(Question::Votes(task)).await
+    {
+        evidence::describe_ballots(&mut detail.ballots, &votes);
     }
+    let blamed = detail.timeline.iter().filter(|moment| moment.what == "blamed");
+    let trackers: BTreeSet<u32> = blamed.filter_map(|moment| moment.tracker).collect();
+    for tracker in trackers {
+        let accusations = site.source.accusations(TrackerId::new(tracker), move |piece| {
+            piece.attempt().is_some_and(|attempt| attempt.task == task)
+        });
+        let of = |evidence| Accusation { tracker, evidence };
+        detail.accusations.extend(accusations.await?.into_iter().map(of));
+    }
+    Ok(Json(detail))
 }
 
 /// A tracker, what it ran, and every accusation with its proof.
@@ -184,20 +249,7 @@ async fn job(State(site): Here, Path(job): Path<String>) -> Answered<JobDetail> 
     (status = 404, body = Failed),
 ))]
 async fn tracker(State(site): Here, Path(tracker): Path<String>) -> Answered<TrackerDetail> {
-    let tracker: TrackerId = id(&tracker)?;
-    let outline = site.live.outline().await?;
-    let view = outline.trackers.iter().find(|view| view.id == tracker);
-    let view = view.ok_or_else(|| {
-        Refused::new(StatusCode::NOT_FOUND, "not-found", Refusal::NotFound(tracker.to_string()).to_string())
-    })?;
-    let (_, Answer::Evidence(pieces)) = site.live.ask(Question::Evidence(tracker)).await? else {
-        return Err(other_answer());
-    };
-    let cluster = Arc::clone(site.live.cluster());
-    // Signatures are checked: not for an async task.
-    let show = move || pieces.iter().map(|piece| evidence::show(&cluster, piece)).collect();
-    let accusations = tokio::task::spawn_blocking(show).await.map_err(|_| other_answer())?;
-    Ok(Json(TrackerDetail { tracker: Tracker::from(view), attempts: Vec::new(), accusations }))
+    site.source.tracker(id(&tracker)?).await.map(Json)
 }
 
 /// A path in the cluster's file system.
@@ -216,11 +268,12 @@ struct AtPath {
 async fn files(State(site): Here, at: Result<Query<AtPath>, QueryRejection>) -> Answered<Files> {
     let text = asked(at)?.path.unwrap_or_else(|| "/".to_owned());
     let path = file::Path::parse(&text).map_err(|why| Refused::new(StatusCode::BAD_REQUEST, "path", why))?;
-    let (_, Answer::List(entries)) = site.live.ask(Question::List(path.clone())).await? else {
+    let live = site.source.live()?;
+    let (_, Answer::List(entries)) = live.ask(Question::List(path.clone())).await? else {
         return Err(other_answer());
     };
     let is_file = matches!(entries.as_slice(), [entry] if entry.path == path && entry.files.is_none());
-    let file = match site.live.ask(Question::File(path)).await {
+    let file = match live.ask(Question::File(path)).await {
         Ok((_, Answer::File(file))) if is_file => Some(FileDetail::from(&*file)),
         Ok(_) | Err(_) => None,
     };
@@ -228,17 +281,40 @@ async fn files(State(site): Here, at: Result<Query<AtPath>, QueryRejection>) -> 
     Ok(Json(Files { path: text, entries, file }))
 }
 
+/// What the files say that trackers hold. At most five seconds old.
+#[utoipa::path(get, path = "/api/v1/storage", tag = "storage", responses((status = 200, body = Storage)))]
+async fn storage(State(site): Here) -> Answered<Storage> {
+    let live = site.source.live()?;
+    let (outline, stored) = (live.outline().await?, live.storage().await?);
+    let (history, stored) = &*stored;
+    let of = |tracker: &TrackerView| {
+        let (chunks, bytes) = stored.trackers.get(&tracker.id).copied().unwrap_or_default();
+        StorageOfTracker { tracker: tracker.id.number(), live: tracker.live, chunks, bytes }
+    };
+    Ok(Json(Storage {
+        position: history.map(Position::from),
+        files: stored.files,
+        bytes: stored.bytes,
+        trackers: outline.trackers.iter().map(of).collect(),
+        few_copies: stored.few_copies,
+        lost: stored.lost,
+        scanned: stored.is_whole,
+    }))
+}
+
 /// What is measured, for Prometheus.
 async fn scrape(State(site): Here) -> Result<Response, Refused> {
-    let (report, outline) = (site.live.report().await?, site.live.outline().await?);
-    let text = metrics::encode(&report, &outline, site.live.cluster().f);
+    let live = site.source.live()?;
+    let (report, outline) = (live.report().await?, live.outline().await?);
+    let text = metrics::encode(&report, &outline, live.cluster().f);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 /// Whether the replica is up to date and votes.
 async fn ready(State(site): Here) -> Result<Response, Refused> {
-    let report = site.live.report().await?;
-    Ok(match not_ready(&report, site.live.cluster().f) {
+    let Ok(live) = site.source.live() else { return Ok("ready\n".into_response()) };
+    let report = live.report().await?;
+    Ok(match not_ready(&report, live.cluster().f) {
         None => "ready\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     })
@@ -247,6 +323,7 @@ async fn ready(State(site): Here) -> Result<Response, Refused> {
 pub(crate) mod paths {
     //! What the description of the API is made from.
     pub(crate) use super::{
-        __path_agreement, __path_cluster, __path_files, __path_job, __path_jobs, __path_standing, __path_tracker,
+        __path_agreement, __path_cluster, __path_files, __path_job, __path_jobs, __path_standing, __path_storage,
+        __path_task, __path_tasks, __path_tracker,
     };
 }

@@ -2,10 +2,10 @@
 
 use super::{
     guard::Pages,
-    live::Live,
     patient::Patient,
     pulse::{self, Pulse},
     routes::{self, Site},
+    source::Source,
 };
 use axum::Router;
 use hyper::server::conn::http1;
@@ -47,24 +47,23 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves what a running replica shows.
+    /// Serves what there is to be shown.
     ///
     /// # Errors
     /// When the listener has no address.
-    pub(crate) fn start(live: Live, pages: Pages, listener: TcpListener) -> io::Result<Self> {
+    pub(crate) fn start(source: Source, pages: Pages, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
-        let live = Arc::new(live);
         let (beat, pulse) = watch::channel(Arc::new(Pulse::default()));
         let site = Arc::new(Site {
-            live: Arc::clone(&live),
+            source: source.clone(),
             pages,
             pulse,
             stopping: stopping.clone(),
             work: Semaphore::new(WORK_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         });
-        let beating = tokio::spawn(pulse::run(live, beat, stopping.clone()));
+        let beating = tokio::spawn(pulse::run(source, beat, stopping.clone()));
         let accepting = tokio::spawn(accept(listener, routes::router(site), stopping));
         Ok(Self { address, stop, tasks: vec![beating, accepting] })
     }

@@ -61,7 +61,82 @@ async fn honest_replicas_name_the_liar_in_the_same_words_and_a_lying_one_stands_
         shown["replicas"].as_array().expect("a list").iter().map(|replica| replica["page"].clone()).collect();
     assert_eq!(told, pages);
     assert_eq!(shown["jobs"]["succeeded"], 1);
+    the_record_of_the_job(&cluster, job.number()).await;
     let (status, metrics) = get(cluster.page(0), "/metrics").await.expect("an answer");
     assert!(status == 200 && metrics.contains("quorate_trackers_blamed{blame=\"suspected\"} 1"), "{metrics}");
+    cluster.stop().await;
+}
+
+/// The job's record says what the scheduler says, alike on both honest replicas, and again after one of them started anew.
+async fn the_record_of_the_job(cluster: &Processes, job: u64) {
+    let path = format!("/api/v1/jobs/{job}");
+    let shown = json(cluster.page(0), &path).await;
+    assert_eq!((&shown["record"], &shown["state"]), (&"kept".into(), &"succeeded".into()), "{shown}");
+    assert_eq!(shown["events"]["gaps"], false);
+    let sum = |of: &str| -> u64 {
+        let stages = shown["stages"].as_array().expect("stages");
+        let counts = stages.iter().flat_map(|stage| stage[of].as_object().expect("counts").values());
+        counts.map(|count| count.as_u64().expect("a count")).sum()
+    };
+    assert_eq!(sum("attempts"), shown["attempts"].as_u64().expect("a number"), "as many attempts as were ordered");
+    let contested = |stage: usize| shown["stages"][stage]["states"]["contested"].as_u64().expect("a count");
+    assert_eq!(contested(0) + contested(1), shown["disputed"].as_u64().expect("a number"));
+    let all = shown["stages"][0]["all"].as_u64().expect("a number") as usize;
+    let matrix = json(cluster.page(0), &format!("{path}/tasks?stage=map")).await;
+    let (states, attempts) = (matrix["states"].as_str().expect("letters"), matrix["attempts"].as_str().expect("words"));
+    assert_eq!((states.len(), attempts.split(' ').count()), (all, all), "{matrix}");
+    let disputed = states.find('q').expect("a task on which the liar was outvoted");
+    assert!(attempts.split(' ').nth(disputed).is_some_and(|word| word.contains(['o', 'O'])), "{attempts}");
+    let task = json(cluster.page(0), &format!("{path}/tasks/map-{disputed}")).await;
+    let told = task["attempts"].as_array().expect("attempts");
+    let outvoted = told.iter().filter(|attempt| attempt["state"] == "outvoted").map(|attempt| &attempt["tracker"]);
+    assert_eq!(outvoted.collect::<Vec<_>>(), [&Value::from(2)]);
+    assert_eq!(task["ballots"].as_array().map(Vec::len), Some(2), "{task}");
+    let moments: Vec<_> = task["timeline"].as_array().expect("moments").iter().map(|moment| &moment["what"]).collect();
+    assert!(
+        ["placed", "voted", "agreed", "blamed"].iter().all(|what| moments.contains(&&Value::from(*what))),
+        "{task}"
+    );
+    assert_eq!((&task["accusations"][0]["tracker"], &task["accusations"][0]["valid"]), (&2.into(), &true.into()));
+    let other = json(cluster.page(2), &path).await;
+    assert_eq!(other["events"], shown["events"], "both honest replicas have the same lines");
+    assert_eq!(json(cluster.page(2), &format!("{path}/tasks?stage=map")).await, matrix);
+    assert_eq!(get(cluster.page(0), &format!("{path}/tasks/map-99999")).await.map(|(status, _)| status), Some(404));
+    let log = cluster.folder().join("replica-0").join("events");
+    let listed = quorate_tests::processes::run(cluster.quorate(&["history", log.to_str().expect("a path")])).await;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("succeeded") && listed.contains("tracker-2 suspected"), "{listed}");
+    let past = quorate_jobtracker::History::open(&log).expect("event logs");
+    let page = past.show_page(tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port")).expect("an address");
+    let address = page.address().to_string();
+    let replayed = json(&address, &path).await;
+    for same in ["stages", "events", "attempts", "cost", "counters", "state", "disputed", "until"] {
+        assert_eq!(replayed[same], shown[same], "{same}");
+    }
+    assert_eq!(json(&address, &format!("{path}/tasks?stage=map")).await, matrix);
+    assert_eq!(json(&address, "/api/v1/cluster").await["mode"], "history");
+    assert_eq!(json(&address, "/api/v1/standing").await["agreed"]["trackers"][0]["tracker"], 2);
+    page.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_starts_again_has_the_record_that_it_had() {
+    let mut cluster = Processes::start(under_test(), 3, &[]).await;
+    cluster.put(&b"some words\n".repeat(1000), "/in").await;
+    let job = cluster.submit_wordcount(&[]).await;
+    succeeded(&cluster.ended(job).await);
+    let path = format!("/api/v1/jobs/{job}");
+    cluster.until("the end was written down", async || json(cluster.page(1), &path).await["record"] == "kept").await;
+    let before = json(cluster.page(1), &path).await;
+    cluster.kill("replica-1");
+    cluster.start_member("replica-1");
+    cluster
+        .until("it shows its page again", async || {
+            get(cluster.page(1), "/readyz").await.is_some_and(|(status, _)| status == 200)
+        })
+        .await;
+    let after = json(cluster.page(1), &path).await;
+    assert_eq!(after["events"], before["events"]);
+    assert_eq!(after["stages"], before["stages"]);
     cluster.stop().await;
 }

@@ -63,6 +63,7 @@ pub(crate) async fn run(options: ReplicaOptions) -> Result<(), Failure> {
         trusted_log,
         founding,
         lease: LEASE_DEFAULT,
+        record: false,
         liar: None,
     };
     let mut replica = Replica::start(options, listener).await?;

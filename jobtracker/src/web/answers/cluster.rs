@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 pub(crate) enum Mode {
     /// A replica of a running cluster.
     Live,
+    /// Event logs, without a cluster.
+    History,
 }
 
 /// The cluster, as the replica that answers sees it.

@@ -1,6 +1,6 @@
 //! Jobs.
 
-use super::Position;
+use super::{Events, Position, Stage};
 use quorate_protocol::{
     command,
     query::{Dispute, JobFailure, JobState, JobSummary, JobView, Standing},
@@ -122,6 +122,15 @@ pub(crate) struct JobDetail {
     pub(crate) counters: BTreeMap<String, u64>,
     /// The first of the disputed tasks.
     pub(crate) disputes: Vec<Disputed>,
+    /// Which of its program's jobs it is.
+    pub(crate) entry: Option<String>,
+    pub(crate) inputs: Vec<String>,
+    /// Map, then reduce.
+    pub(crate) stages: Vec<Stage>,
+    /// What the details are made of.
+    pub(crate) events: Option<Events>,
+    /// `live`, `kept` when it comes from an event log, `none` when the replica has none of this job.
+    pub(crate) record: &'static str,
 }
 
 /// What attempts cost, by their trackers' words.
@@ -164,16 +173,38 @@ pub(crate) struct DisputedAttempt {
 }
 
 impl JobDetail {
-    pub(crate) fn new(view: &JobView, revision: u64) -> Self {
+    pub(crate) fn new(view: &JobView) -> Self {
         Self {
-            job: Job::new(&view.summary, view.disputed, revision),
+            job: Job::new(&view.summary, view.disputed, 0),
             output: view.output.to_string(),
             attempts: view.attempts,
             cost: view.cost.into(),
             counters: view.counters.clone(),
             disputes: view.disputes.iter().map(Disputed::from).collect(),
+            entry: None,
+            inputs: Vec::new(),
+            stages: bare_stages(view),
+            events: None,
+            record: "none",
         }
     }
+}
+
+/// The stages of a job of which there is no record.
+fn bare_stages(view: &JobView) -> Vec<Stage> {
+    let (maps, reduces) = (Tally::from(view.summary.maps), Tally::from(view.summary.reduces));
+    let stage = |stage, tally: Tally| Stage {
+        stage,
+        all: tally.all,
+        agreed: tally.agreed,
+        settled: maps.agreed == maps.all,
+        states: None,
+        attempts: None,
+        left_ms: None,
+        durations: None,
+        slowest: Vec::new(),
+    };
+    vec![stage("map", maps), stage("reduce", reduces)]
 }
 
 /// A task's name within its job, `map-3`.

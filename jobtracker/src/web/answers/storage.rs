@@ -1,11 +1,38 @@
 //! The file system.
 
+use super::Position;
 use quorate_protocol::{file, query::Entry};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Chunks of a file that are listed.
 const CHUNKS_LISTED_MAX: usize = 256;
+
+/// What files say that trackers hold.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Storage {
+    pub(crate) position: Option<Position>,
+    pub(crate) files: u64,
+    /// Bytes of all files, each counted once.
+    pub(crate) bytes: u64,
+    pub(crate) trackers: Vec<StorageOfTracker>,
+    /// Chunks with one copy on a live tracker.
+    pub(crate) few_copies: u64,
+    /// Chunks with none.
+    pub(crate) lost: u64,
+    /// Whether all files were looked at: of very many, only the first are.
+    pub(crate) scanned: bool,
+}
+
+/// What a tracker holds.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct StorageOfTracker {
+    pub(crate) tracker: u32,
+    pub(crate) live: bool,
+    /// Copies of chunks.
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+}
 
 /// A folder's entries, or a file.
 #[derive(Clone, Debug, Serialize, ToSchema)]
