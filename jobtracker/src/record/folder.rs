@@ -225,7 +225,9 @@ mod tests {
         let folder = Folder::new(home.path().to_owned());
         let begin = |job: u64| folder.begin(JobId::new(job), &heading(job), |job| job.number() == 1).expect("begun");
         let all = LOGS_MAX as u64;
-        (1..=all).for_each(|job| drop(begin(job)));
+        (1..=all).for_each(|job| {
+            begin(job);
+        });
         assert_eq!(folder.jobs().expect("read").len(), LOGS_MAX, "at the bound");
         begin(all + 1);
         let jobs: Vec<u64> = folder.jobs().expect("read").iter().map(|(job, _)| job.number()).collect();
