@@ -30,6 +30,7 @@ fn cluster() -> Cluster {
         key: replica_key(id).public(),
         log: None,
         tpm: None,
+        page: None,
     };
     let tracker = |(id, domain): (u32, &str)| TrackerMember {
         id: TrackerId::new(id),
