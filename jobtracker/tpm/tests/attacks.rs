@@ -432,8 +432,8 @@ fn contexts_leaked_until_the_slots_run_out() {
     drop(log);
     let mut chip = bench.swtpm.chip().expect("reached");
     enrol(&mut chip, PCR);
-    assert_eq!(chip.handles(0x8000_0000).expect("told"), [], "and none of ours stays");
-    assert_eq!(chip.handles(0x0200_0000).expect("told"), []);
+    assert_eq!(chip.handles(0x8000_0000).expect("told"), Vec::<u32>::new(), "and none of ours stays");
+    assert_eq!(chip.handles(0x0200_0000).expect("told"), Vec::<u32>::new());
 }
 
 #[test]

@@ -151,7 +151,7 @@ async fn segments_arrive_over_one_connection() {
     let connections = Connections::default();
     for _ in 0..3 {
         assert_eq!(served.fetch(&connections, 1, &segment(&bytes())).await.expect("fetched"), bytes());
-        assert_eq!(served.fetch(&connections, 0, &segment(&[])).await.expect("fetched"), []);
+        assert_eq!(served.fetch(&connections, 0, &segment(&[])).await.expect("fetched"), Vec::<u8>::new());
         assert_eq!(connections.idle_count(SERVER), 1, "each fetch takes the one before's");
     }
     assert!(matches!(served.fetch(&connections, 7, &segment(&[1])).await, Err(FetchFault::NotFound)));
@@ -228,7 +228,7 @@ async fn readers_that_talk_nonsense_get_nothing_and_harm_nobody() {
         request(3, &[0xff; 3]),
         request(20, &[1, 2]),
     ] {
-        assert_eq!(served.answer_to(&nonsense).await, [], "{nonsense:?}");
+        assert_eq!(served.answer_to(&nonsense).await, Vec::<u8>::new(), "{nonsense:?}");
     }
     assert_eq!(served.answer_to(b"PRI * HTTP/2.0").await, b"grpc");
     assert_eq!(served.answer_to(&[0; 100]).await, b"grpc", "what is not ours is gRPC's to refuse");
