@@ -16,13 +16,38 @@ pub(crate) struct Asset {
 }
 
 macro_rules! asset {
-    ($path:literal, $file:literal, $kind:literal) => {
+    ($path:literal, $file:literal, $kind:expr) => {
         Asset { path: $path, kind: $kind, bytes: include_bytes!(concat!("../../dashboard/", $file)) }
     };
 }
 
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// All of them.
-pub(crate) const ASSETS: &[Asset] = &[asset!("/", "index.html", "text/html; charset=utf-8")];
+pub(crate) const ASSETS: &[Asset] = &[
+    asset!("/", "index.html", "text/html; charset=utf-8"),
+    asset!("/style.css", "style.css", "text/css; charset=utf-8"),
+    asset!("/icon.svg", "icon.svg", "image/svg+xml"),
+    asset!("/agreement.js", "agreement.js", SCRIPT),
+    asset!("/cluster.js", "cluster.js", SCRIPT),
+    asset!("/elements.js", "elements.js", SCRIPT),
+    asset!("/job.js", "job.js", SCRIPT),
+    asset!("/jobs.js", "jobs.js", SCRIPT),
+    asset!("/live.js", "live.js", SCRIPT),
+    asset!("/main.js", "main.js", SCRIPT),
+    asset!("/matrix.js", "matrix.js", SCRIPT),
+    asset!("/parts.js", "parts.js", SCRIPT),
+    asset!("/replicas.js", "replicas.js", SCRIPT),
+    asset!("/standing.js", "standing.js", SCRIPT),
+    asset!("/states.js", "states.js", SCRIPT),
+    asset!("/storage.js", "storage.js", SCRIPT),
+    asset!("/task.js", "task.js", SCRIPT),
+    asset!("/theme.js", "theme.js", SCRIPT),
+    asset!("/tracker.js", "tracker.js", SCRIPT),
+    asset!("/verdict.js", "verdict.js", SCRIPT),
+    asset!("/watch.js", "watch.js", SCRIPT),
+    asset!("/words.js", "words.js", SCRIPT),
+];
 
 impl Asset {
     /// Answers a request for it. A browser that has it already is told so.
