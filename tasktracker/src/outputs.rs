@@ -16,7 +16,7 @@ use quorate_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -54,6 +54,13 @@ struct Record {
     data: PathBuf,
 }
 
+impl Output {
+    /// The length of all its segments, in bytes.
+    fn length(&self) -> u64 {
+        self.segments.iter().fold(0, |sum, segment| sum.saturating_add(segment.length))
+    }
+}
+
 /// All of them, by job, in the order in which they were finished.
 #[derive(Debug)]
 pub struct Outputs {
@@ -61,6 +68,8 @@ pub struct Outputs {
     /// What user code wrote, by job and attempt: kept after a job's end.
     logs: PathBuf,
     jobs: Mutex<BTreeMap<JobId, Vec<Arc<Output>>>>,
+    /// Jobs of whose outputs only some are left.
+    ended: Mutex<BTreeSet<JobId>>,
     changed: watch::Sender<u64>,
 }
 
@@ -86,7 +95,7 @@ impl Outputs {
                 }
             }
         }
-        Ok(Self { root, logs, jobs: Mutex::new(jobs), changed: watch::Sender::new(0) })
+        Ok(Self { root, logs, jobs: Mutex::new(jobs), ended: Mutex::default(), changed: watch::Sender::new(0) })
     }
 
     fn jobs(&self) -> MutexGuard<'_, BTreeMap<JobId, Vec<Arc<Output>>>> {
@@ -179,12 +188,53 @@ impl Outputs {
     /// Drops a job's outputs and everything in its folder.
     pub fn forget(&self, job: JobId) {
         self.jobs().remove(&job);
-        let folder = self.job_folder(job);
-        if let Err(error) = fs::remove_dir_all(&folder)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(folder = %folder.display(), %error, "a job's folder is left behind");
+        self.ended().remove(&job);
+        remove(&self.job_folder(job));
+    }
+
+    /// Drops an ended job's outputs but those of some attempts: of the first of them, so that what is kept of all such jobs
+    /// is no more than `bytes_max`.
+    pub fn forget_but(&self, job: JobId, keep: &[AttemptId], bytes_max: u64) {
+        if keep.is_empty() {
+            return self.forget(job);
         }
+        let kept = self.thin_out(job, keep, bytes_max);
+        for attempt in fs::read_dir(self.job_folder(job)).into_iter().flatten().flatten() {
+            if !attempt.file_name().to_str().is_some_and(|name| kept.contains(name)) {
+                remove(&attempt.path());
+            }
+        }
+    }
+
+    /// Takes out the outputs that are not kept, and gives the names of those that are.
+    fn thin_out(&self, job: JobId, keep: &[AttemptId], bytes_max: u64) -> BTreeSet<String> {
+        let (mut ended, mut jobs) = (self.ended(), self.jobs());
+        ended.insert(job);
+        let others = ended.iter().filter(|other| **other != job).filter_map(|other| jobs.get(other)).flatten();
+        let mut length = others.fold(0u64, |sum, output| sum.saturating_add(output.length()));
+        let outputs = jobs.entry(job).or_default();
+        outputs.retain(|output| {
+            let more = length.saturating_add(output.length());
+            let is_kept = keep.contains(&output.attempt) && more <= bytes_max;
+            if is_kept {
+                length = more;
+            }
+            is_kept
+        });
+        outputs.iter().map(|output| name_of(output.attempt)).collect()
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remove(folder: &Path) {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), %error, "a folder is left behind");
+        }
+        _ => {}
     }
 }
 

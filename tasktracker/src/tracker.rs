@@ -286,7 +286,7 @@ async fn carry_out(worker: &Arc<Worker>, directive: Directive) {
     match directive {
         Directive::Start { attempt, work } => worker.start(attempt, work),
         Directive::Cancel { attempt } => worker.cancel(attempt),
-        Directive::JobEnded { job, publish, keep_segments } => worker.job_ended(job, &publish, keep_segments).await,
+        Directive::JobEnded { job, publish, keep } => worker.job_ended(job, &publish, keep).await,
         Directive::DropChunks(chunks) => match worker.store.remove(&chunks).await {
             Ok(young) if young.is_empty() => {}
             Ok(young) => {

@@ -39,8 +39,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// How often it is tried. After that it stays staged, from where it is read all the same.
 const PUBLISH_TRIES: u32 = 12;
-/// How long the bytes of an undecidable task are kept, to find the first record that differs.
-const KEEP_DIFFERING: Duration = Duration::from_secs(600);
+/// How long after a job's end the bytes of tasks whose votes differ are kept, to find where they differ.
+const KEEP_DIFFERING: Duration = Duration::from_secs(3600);
+/// What is kept so of map output, of all jobs together, in bytes.
+const DIFFERING_BYTES_MAX: u64 = 4 << 30;
+/// What is kept so of reduce output, in attempts of one job.
+const DIFFERING_PARTS_MAX: usize = 16;
 
 pub(crate) struct Worker {
     pub(crate) cluster: Arc<Cluster>,
@@ -212,8 +216,9 @@ impl Worker {
         feed
     }
 
-    /// A job has ended: publishes what became files, and drops the rest once nothing uses it any more.
-    pub(crate) async fn job_ended(self: &Arc<Self>, job: JobId, publish: &[AttemptId], keep: bool) {
+    /// A job has ended: publishes what became files, and drops the rest once nothing uses it any more. What `keep` names
+    /// stays for a while, as far as there is room.
+    pub(crate) async fn job_ended(self: &Arc<Self>, job: JobId, publish: &[AttemptId], keep: Vec<AttemptId>) {
         let running: Vec<Running> = {
             let running = self.running();
             running.iter().filter(|(attempt, _)| attempt.task.job == job).map(|(_, running)| running.clone()).collect()
@@ -237,28 +242,33 @@ impl Worker {
                 tokio::time::sleep(PUBLISH_RETRY).await;
             }
         }
-        let (worker, publish) = (Arc::clone(self), publish.to_vec());
-        let drop_it = async move {
-            if keep {
-                tokio::select! {
-                    () = tokio::time::sleep(KEEP_DIFFERING) => {}
-                    () = worker.stop.cancelled() => return,
-                }
-            }
-            let unwanted = |attempt: &AttemptId| attempt.task.job == job && !publish.contains(attempt);
-            for attempt in worker.store.staged().into_iter().filter(unwanted) {
-                if let Err(error) = worker.store.discard(attempt).await {
-                    tracing::warn!(%attempt, %error, "an unpublished output is left behind");
-                }
-            }
-            let outputs = Arc::clone(&worker.outputs);
-            let _ = tokio::task::spawn_blocking(move || outputs.forget(job)).await;
-        };
-        if keep {
-            self.tasks.spawn(drop_it);
-        } else {
-            drop_it.await;
+        let publish = publish.to_vec();
+        self.drop_outputs(job, &publish, &keep).await;
+        if keep.is_empty() {
+            return;
         }
+        let worker = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(KEEP_DIFFERING) => worker.drop_outputs(job, &publish, &[]).await,
+                () = worker.stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Drops an ended job's outputs but those that became files and those to keep.
+    async fn drop_outputs(&self, job: JobId, publish: &[AttemptId], keep: &[AttemptId]) {
+        let staged = self.store.staged().into_iter();
+        let unpublished = staged.filter(|attempt| attempt.task.job == job && !publish.contains(attempt));
+        let (kept, unwanted): (Vec<_>, Vec<_>) = unpublished.partition(|attempt| keep.contains(attempt));
+        for attempt in unwanted.into_iter().chain(kept.into_iter().skip(DIFFERING_PARTS_MAX)) {
+            if let Err(error) = self.store.discard(attempt).await {
+                tracing::warn!(%attempt, %error, "an unpublished output is left behind");
+            }
+        }
+        let (outputs, keep) = (Arc::clone(&self.outputs), keep.to_vec());
+        let forget = move || outputs.forget_but(job, &keep, DIFFERING_BYTES_MAX);
+        let _ = tokio::task::spawn_blocking(forget).await;
     }
 
     /// Waits for a core, where trackers share a process: `None` is to go on without one.

@@ -203,8 +203,8 @@ pub enum Directive {
         job: JobId,
         /// This tracker's reduce attempts whose output became a file.
         publish: Vec<AttemptId>,
-        /// Whether its segments are kept a while longer, to find the first record that differs.
-        keep_segments: bool,
+        /// This tracker's attempts of tasks whose votes differ, in order: their bytes are kept a while longer, to find where.
+        keep: Vec<AttemptId>,
     },
     /// No file has these chunks any more.
     DropChunks(Vec<crate::digest::ChunkId>),

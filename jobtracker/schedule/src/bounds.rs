@@ -36,6 +36,8 @@ pub(crate) const COMPLAINT_BYTES_MAX: usize = 64 << 10;
 pub(crate) const EVIDENCE_BYTES_MAX: usize = 4 << 20;
 /// Votes kept of one job that failed, in bytes.
 pub(crate) const ENDED_VOTES_BYTES_MAX: usize = 1 << 20;
+/// Votes kept of an ended job's tasks whose votes differ, in bytes: of some 800 votes on map tasks.
+pub(crate) const ENDED_DIFFERING_BYTES_MAX: usize = 256 << 10;
 /// What one answer may carry, in bytes, so that a reply has room for its frame.
 pub(crate) const ANSWER_BYTES_MAX: usize = quorate_protocol::limits::REPLY_BYTES_MAX / 2;
 /// Timeouts for which an overdue attempt is still waited for when its place is needed.

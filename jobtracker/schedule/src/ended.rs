@@ -2,7 +2,7 @@
 
 use crate::{
     Scheduler,
-    bounds::ENDED_VOTES_BYTES_MAX,
+    bounds::{ENDED_DIFFERING_BYTES_MAX, ENDED_VOTES_BYTES_MAX},
     events::{Closed, Happening},
     job::{Ending, Job},
     submit::named,
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pub(crate) view: JobView,
-    /// The votes of the task that failed it.
+    /// The votes of the task that failed it, and of tasks whose votes differ: of the first ones that there is room for.
     votes: BTreeMap<TaskId, Vec<Signed<Vote>>>,
     /// What it came to when it succeeded, with the votes that show it. None when that is too long.
     completion: Option<Box<Completion>>,
@@ -45,9 +45,10 @@ impl Ended {
 
     /// The votes of a task, as far as they are kept.
     pub(crate) fn votes(&self, id: TaskId) -> Vec<Signed<Vote>> {
-        match (&self.completion, id.stage) {
-            (Some(completion), Stage::Reduce) => completion.votes(id.index),
-            (Some(_), Stage::Map) | (None, _) => self.votes.get(&id).cloned().unwrap_or_default(),
+        match (self.votes.get(&id), &self.completion, id.stage) {
+            (Some(votes), ..) => votes.clone(),
+            (None, Some(completion), Stage::Reduce) => completion.votes(id.index),
+            (None, Some(_), Stage::Map) | (None, None, _) => Vec::new(),
         }
     }
 
@@ -84,7 +85,8 @@ impl Scheduler {
             Some(Ending::Killed) | None => JobState::Killed,
         };
         self.tell_trackers(&job, &state);
-        let votes = job.votes_of(&state);
+        let mut votes = job.differing_votes();
+        votes.extend(job.votes_of(&state));
         let completion = match state {
             JobState::Succeeded => job.completion(self.workforce.now),
             JobState::Failed(_) | JobState::Killed | JobState::Running | JobState::Waiting(_) => None,
@@ -138,14 +140,15 @@ impl Scheduler {
     }
 
     fn tell_trackers(&mut self, job: &Job, state: &JobState) {
-        let keep_segments = matches!(state, JobState::Failed(JobFailure::Undecidable { .. }));
+        let mut keep = job.differing_attempts();
         let mut publish = match state {
             JobState::Succeeded => job.published(),
             JobState::Failed(_) | JobState::Killed | JobState::Running | JobState::Waiting(_) => BTreeMap::new(),
         };
         for tracker in job.participants() {
             let publish = publish.remove(&tracker).unwrap_or_default();
-            self.workforce.direct(tracker, Directive::JobEnded { job: job.id, publish, keep_segments });
+            let keep = keep.remove(&tracker).unwrap_or_default();
+            self.workforce.direct(tracker, Directive::JobEnded { job: job.id, publish, keep });
         }
     }
 }
@@ -207,6 +210,41 @@ impl Job {
         let mut votes: Vec<_> = task.votes_for(agreed).take(self.f() as usize + 1).map(vote).collect();
         votes.sort_by_key(|vote| vote.tracker);
         Some(Part { manifest, counters, votes })
+    }
+
+    /// Disputed tasks with votes that are not all alike.
+    fn differing(&self) -> impl Iterator<Item = (TaskId, &Task)> {
+        let tasks = self.disputes.iter().filter_map(|id| Some((*id, self.task(*id)?)));
+        tasks.filter(|(_, task)| {
+            let mut ballots = task.attempts.iter().filter_map(Attempt::vote).map(|vote| vote.ballot);
+            let first = ballots.next();
+            ballots.any(|ballot| Some(ballot) != first)
+        })
+    }
+
+    /// Each tracker's attempts that voted on such a task.
+    fn differing_attempts(&self) -> BTreeMap<TrackerId, Vec<AttemptId>> {
+        let mut attempts: BTreeMap<TrackerId, Vec<AttemptId>> = BTreeMap::new();
+        for (id, task) in self.differing() {
+            for (number, attempt) in (0u16..).zip(&task.attempts).filter(|(_, attempt)| attempt.vote().is_some()) {
+                attempts.entry(attempt.tracker).or_default().push(AttemptId { task: id, attempt: number });
+            }
+        }
+        attempts
+    }
+
+    fn differing_votes(&self) -> BTreeMap<TaskId, Vec<Signed<Vote>>> {
+        let mut room = ENDED_DIFFERING_BYTES_MAX;
+        let mut kept = BTreeMap::new();
+        for (id, _) in self.differing() {
+            let votes = self.votes(id);
+            let bytes: usize = votes.iter().map(|vote| vote.bytes().len()).sum();
+            if let Some(left) = room.checked_sub(bytes) {
+                room = left;
+                kept.insert(id, votes);
+            }
+        }
+        kept
     }
 
     /// All votes of the task that failed the job, unless they are too large.

@@ -294,7 +294,7 @@ mod tests {
     use quorate_protocol::{digest::Digest, ids::JobId, sign::Signed, vote::Served};
 
     fn ended(n: u64) -> Directive {
-        Directive::JobEnded { job: JobId::new(n), publish: Vec::new(), keep_segments: false }
+        Directive::JobEnded { job: JobId::new(n), publish: Vec::new(), keep: Vec::new() }
     }
 
     #[test]

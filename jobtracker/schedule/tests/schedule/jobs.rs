@@ -276,7 +276,7 @@ fn a_killed_job_stops_everywhere() {
     world.listen_all();
     for process in world.processes.values() {
         assert!(process.running.is_empty());
-        assert_eq!(process.ended.get(&job), Some(&(vec![], false)));
+        assert_eq!(process.ended.get(&job), Some(&(vec![], vec![])));
     }
     assert!(world.trackers().iter().all(|view| view.map_slots.0 + view.reduce_slots.0 == 0));
     assert_eq!(world.scheduler.next_deadline(), None);

@@ -60,6 +60,13 @@ fn an_outvoted_tracker_is_suspected_and_one_more_attempt_decides() {
     world.work();
     world.assert_right(job, "/out", 1);
     assert_eq!((world.tracker(liar.0).outvoted, world.job(job).disputed), (1, 1));
+    // What explains the dispute outlives the job: all votes, and on each of their trackers the bytes.
+    assert_eq!(world.votes(task).len(), 3);
+    assert_eq!(world.votes(reduce(job, 0)).len(), 2);
+    world.listen_all();
+    for (id, attempt) in [liar, honest, third[0]] {
+        assert_eq!(world.processes[&id].ended[&job].1, [attempt]);
+    }
 }
 
 #[test]
@@ -100,13 +107,10 @@ fn votes_that_all_differ_are_undecidable_and_nobody_is_blamed() {
         assert_eq!(world.votes(task).len(), 3);
         assert!(world.standings(job, task).iter().all(|(_, standing)| matches!(standing, Standing::Voted(_))));
         world.listen_all();
-        assert!(
-            world
-                .processes
-                .values()
-                .filter_map(|p| p.ended.get(&job))
-                .all(|(publish, keep)| publish.is_empty() && *keep)
-        );
+        let ended = || world.processes.values().filter_map(|process| process.ended.get(&job));
+        assert!(ended().all(|(publish, _)| publish.is_empty()));
+        let kept: Vec<_> = ended().flat_map(|(_, keep)| keep).map(|attempt| attempt.task).collect();
+        assert_eq!(kept, [task; 3], "those that voted keep their bytes");
         assert!(
             world.trackers().iter().all(|view| view.map_slots.0 + view.reduce_slots.0 == 0),
             "slots are free again"

@@ -27,8 +27,8 @@ pub(crate) struct Process {
     pub(crate) taken: u64,
     /// Attempts started, and not ended by a vote, a cancellation or the job's end.
     pub(crate) running: BTreeMap<AttemptId, Work>,
-    /// Jobs that ended, with what to publish and whether to keep segments.
-    pub(crate) ended: BTreeMap<JobId, (Vec<AttemptId>, bool)>,
+    /// Jobs that ended, with what to publish and of which attempts to keep the bytes.
+    pub(crate) ended: BTreeMap<JobId, (Vec<AttemptId>, Vec<AttemptId>)>,
     /// Chunks it was told to drop.
     pub(crate) dropped: Vec<ChunkId>,
 }
@@ -248,9 +248,9 @@ impl World {
                 Directive::Cancel { attempt } => {
                     process.running.remove(&attempt);
                 }
-                Directive::JobEnded { job, publish, keep_segments } => {
+                Directive::JobEnded { job, publish, keep } => {
                     process.running.retain(|attempt, _| attempt.task.job != job);
-                    process.ended.insert(job, (publish, keep_segments));
+                    process.ended.insert(job, (publish, keep));
                 }
                 Directive::DropChunks(chunks) => process.dropped.extend(chunks),
             }
