@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".quorate.v1.Block.data")
         .bytes(".quorate.v1.PutBlock.data")
         .bytes(".quorate.v1.Piece.data")
+        .bytes(".quorate.v1.Node.content")
         .compile_fds(files)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! * [`tentative`] is pure: which copy of a segment a reduce uses, when it runs, what it redoes, when it may vote;
 //! * [`segments`] fetches bytes and believes them only when they are what their server voted;
 //! * [`Outputs`] keeps map outputs with their votes, over restarts;
+//! * [`Inquiry`] finds where two outputs differ, by their digest trees, for whoever asks;
 //! * [`Tracker`] is the shell: sockets, tasks, the job tracker's directives and the reports to it.
 //!
 //! A tracker trusts no other tracker, and believes the job tracker only what f + 1 replicas say alike.
@@ -14,6 +15,7 @@ mod dataplane;
 mod difference;
 mod feed;
 mod fork;
+mod logs;
 mod map;
 mod neighbours;
 mod outbox;
@@ -28,7 +30,8 @@ pub mod tentative;
 mod tracker;
 mod worker;
 
-pub use difference::{Difference, DifferenceError, LogError, first_difference, read_log};
+pub use difference::{Difference, DifferenceError, Finding, Inquiry, Shown, Side, Voted, Vouched, first_difference};
+pub use logs::{LogError, read_log};
 pub use neighbours::Neighbours;
 pub use outputs::{Output, Outputs};
 pub use peers::{PeerError, Peers};

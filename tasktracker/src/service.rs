@@ -1,6 +1,9 @@
 //! What a tracker serves to other trackers over gRPC: its votes, its attempts' logs, and signed statements of what it sends.
 
-use crate::outputs::{Output, Outputs};
+use crate::{
+    difference::{Digests, Place},
+    outputs::{Output, Outputs},
+};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use quorate_engine::program::Span;
@@ -12,7 +15,10 @@ use quorate_protocol::{
     limits::{self, BLOCK_BYTES_MAX},
     sign::{SecretKey, Signed},
     vote::{Served, Subject, Vote},
-    wire::{Block, LogRequest, SegmentRequest, VoteNotice, VotesRequest, tracker_server},
+    wire::{
+        Block, LogRequest, Node, NodeRequest, RecordPlace, RecordRequest, SegmentRequest, VoteNotice, VoteRequest,
+        VotesRequest, tracker_server,
+    },
 };
 use std::{
     fs::File,
@@ -51,6 +57,7 @@ struct Serving {
     tracker: TrackerId,
     key: SecretKey,
     outputs: Arc<Outputs>,
+    digests: Digests,
     lie: Arc<dyn Lie>,
     reads: Arc<Semaphore>,
     followers: Arc<Semaphore>,
@@ -67,7 +74,8 @@ impl TrackerService {
         stop: CancellationToken,
     ) -> Self {
         let (reads, followers) = (Arc::new(Semaphore::new(READS_MAX)), Arc::new(Semaphore::new(FOLLOWERS_MAX)));
-        Self { shared: Arc::new(Serving { cluster, tracker, key, outputs, lie, reads, followers }), stop }
+        let digests = Digests::new(Arc::clone(&outputs), stop.clone());
+        Self { shared: Arc::new(Serving { cluster, tracker, key, outputs, digests, lie, reads, followers }), stop }
     }
 }
 
@@ -115,9 +123,7 @@ impl tracker_server::Tracker for TrackerService {
                 changes.mark_unchanged();
                 for output in shared.outputs.from(JobId::new(request.job), position) {
                     position += 1;
-                    let segments = canonical::encode(&*output.segments);
-                    let notice = VoteNotice { vote: output.vote.to_wire(), segments };
-                    if to.send(Ok(notice)).await.is_err() {
+                    if to.send(Ok(notice(&output))).await.is_err() {
                         return;
                     }
                 }
@@ -146,6 +152,32 @@ impl tracker_server::Tracker for TrackerService {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(blocks))))
     }
+
+    async fn get_vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteNotice>, Status> {
+        let attempt = attempt_of(&request.into_inner().attempt)?;
+        let output = self.shared.outputs.get(attempt);
+        let output = output.ok_or_else(|| Status::not_found("there is no such output any more"))?;
+        Ok(Response::new(notice(&output)))
+    }
+
+    async fn get_node(&self, request: Request<NodeRequest>) -> Result<Response<Node>, Status> {
+        let request = request.into_inner();
+        let segment = (attempt_of(&request.attempt)?, request.partition);
+        let content = self.shared.digests.node(segment, request.level, request.index).await?;
+        let spoilt = self.shared.lie.spoil_served(TrackerId::new(request.reader), content.into());
+        Ok(Response::new(Node { content: spoilt.concat().into() }))
+    }
+
+    async fn find_record(&self, request: Request<RecordRequest>) -> Result<Response<RecordPlace>, Status> {
+        let request = request.into_inner();
+        let segment = (attempt_of(&request.attempt)?, request.partition);
+        let Place { start, number } = self.shared.digests.record_at(segment, request.byte).await?;
+        Ok(Response::new(RecordPlace { start, number }))
+    }
+}
+
+fn notice(output: &Output) -> VoteNotice {
+    VoteNotice { vote: output.vote.to_wire(), segments: canonical::encode(&*output.segments) }
 }
 
 impl Serving {

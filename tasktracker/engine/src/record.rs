@@ -46,18 +46,27 @@ pub fn append(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
+/// The longest header, in bytes.
+pub const HEADER_BYTES_MAX: usize = 2 * varint::VARINT_BYTES_MAX;
+
 /// The lengths at the beginning of a record.
-#[derive(Clone, Copy)]
-pub(crate) struct Header {
-    pub(crate) header: usize,
-    pub(crate) key: usize,
-    pub(crate) value: usize,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Bytes of the header itself.
+    pub header: usize,
+    /// Bytes of the key, which comes next.
+    pub key: usize,
+    /// Bytes of the value, which comes last.
+    pub value: usize,
 }
 
 impl Header {
     /// The header at the beginning of `bytes`; `None` when they end within it.
+    ///
+    /// # Errors
+    /// [`RecordError`] when it is none, or of a record that is too long.
     #[inline]
-    pub(crate) fn read(bytes: &[u8]) -> Result<Option<Self>, RecordError> {
+    pub fn read(bytes: &[u8]) -> Result<Option<Self>, RecordError> {
         if let [key @ 0..0x80, value @ 0..0x80, ..] = bytes {
             return Ok(Some(Self { header: 2, key: usize::from(*key), value: usize::from(*value) }));
         }
@@ -87,7 +96,7 @@ impl Header {
 
     /// The whole record's length. It cannot overflow: the parts are bounded.
     #[inline]
-    pub(crate) fn total(self) -> usize {
+    pub fn total(self) -> usize {
         self.header + self.key + self.value
     }
 }
