@@ -94,6 +94,7 @@ pub mod amounts;
 pub mod connection;
 pub mod docs;
 pub mod exit;
+pub mod explain;
 pub mod files;
 pub mod local;
 pub mod report;

@@ -245,7 +245,7 @@ pub fn held_against(
 }
 
 /// The job that a piece of evidence is about, when it names one.
-fn job_of(evidence: &Evidence) -> Option<JobId> {
+pub(crate) fn job_of(evidence: &Evidence) -> Option<JobId> {
     match evidence {
         Evidence::TwoVotes(vote, _)
         | Evidence::WrongSegment { vote, .. }

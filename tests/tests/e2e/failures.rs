@@ -8,7 +8,7 @@ use quorate_protocol::{
     query::{JobFailure, JobState, JobView},
     vote::FailureKind,
 };
-use quorate_tasktracker::first_difference;
+use quorate_tasktracker::{Vouched, first_difference};
 use quorate_tests::{Processes, oracle::only_guilty, processes::PATIENCE, reference::made_up_text};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,8 +48,8 @@ async fn random_output_is_undecidable_and_the_first_differing_record_is_named() 
     };
     assert_eq!((task.stage, task.index), (Stage::Map, 0));
     let difference = first_difference(cluster.client(), task).await.expect("a difference");
-    assert_eq!((difference.partition, difference.position), (0, 2), "a, b, then roll");
-    assert!(difference.sides.iter().all(|(_, shown)| shown.contains("roll")), "{difference}");
+    assert_eq!((difference.partition, difference.record), (0, Some((2, Vouched::Both))), "a, b, then roll");
+    assert!(difference.sides.iter().all(|side| side.shown.to_string().contains("roll")), "{difference}");
     cluster.stop().await;
 }
 

@@ -6,6 +6,7 @@ mod command_line;
 mod crashes;
 mod disk_full;
 mod embedded;
+mod explain;
 mod failures;
 mod forks;
 mod garbage;
