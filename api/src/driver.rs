@@ -3,12 +3,14 @@
 use crate::{
     app::JobSource,
     connection::{Connection, cluster_path},
+    determinism::{Checker, InputFile},
     error::{Error, Result},
     exit::{Exit, Failure},
     options::JobOptions,
     results, sample,
     submit::{Request, succeeded, wait_with_progress},
 };
+use futures::TryStreamExt;
 use quorate_protocol::{
     file::{File, Path as ClusterPath},
     ids::JobId,
@@ -17,7 +19,11 @@ use quorate_protocol::{
     query::JobView,
     vote::Counters,
 };
-use std::future::Future;
+use std::{
+    future::Future,
+    io::{self, Write},
+    path::Path,
+};
 use tokio::runtime::Runtime;
 
 /// What all jobs of one run have in common.
@@ -45,6 +51,8 @@ pub struct Driver<'a> {
     pub(crate) complete: bool,
     /// Whether a job runs on without anybody who waits for it.
     left: bool,
+    /// Looks whether the jobs are deterministic, before each runs. The last one need not run then.
+    pub(crate) checker: Option<Checker>,
 }
 
 impl<'a> Driver<'a> {
@@ -56,7 +64,8 @@ impl<'a> Driver<'a> {
         inputs: Vec<String>,
     ) -> Self {
         let left = plan.detach;
-        Self { runtime, connection, jobs, plan, inputs, between: Vec::new(), ended: Vec::new(), complete: false, left }
+        let (between, ended) = (Vec::new(), Vec::new());
+        Self { runtime, connection, jobs, plan, inputs, between, ended, complete: false, left, checker: None }
     }
 
     /// The program's input: paths of files and folders in the cluster's file system.
@@ -123,6 +132,12 @@ impl<'a> Driver<'a> {
 
     fn run(&mut self, entry: &str, inputs: &[String], output: ClusterPath, wait: bool) -> Result<()> {
         let is_last = output == self.plan.output;
+        if self.checker.is_some() {
+            self.check(entry, inputs, &output)?;
+            if is_last {
+                return Ok(());
+            }
+        }
         let job = interruptible(self.runtime, self.submit(entry, inputs, output))?;
         if !wait {
             println!("{job}");
@@ -133,6 +148,36 @@ impl<'a> Driver<'a> {
         let view = waited.map_err(|failure| self.leave(failure, job, is_last))?;
         self.ended.push(view.clone());
         Ok(succeeded(&view)?)
+    }
+
+    fn check(&mut self, entry: &str, inputs: &[String], output: &ClusterPath) -> Result<()> {
+        let Some(mut checker) = self.checker.take() else { return Ok(()) };
+        let folder = checker.inputs();
+        let prepared = interruptible(self.runtime, async {
+            let specification = self.specification(entry, inputs, output.clone()).await?;
+            Ok((specification, self.copies(inputs, &folder).await?))
+        });
+        let checked = prepared.and_then(|(specification, files)| checker.check(&specification, &files));
+        self.checker = Some(checker);
+        Ok(checked?)
+    }
+
+    /// Copies a job's input into a folder here.
+    async fn copies(&self, inputs: &[String], folder: &Path) -> Result<Vec<InputFile>, Failure> {
+        let trouble = |error: io::Error| Failure::io("cannot copy the input to", folder, &error);
+        std::fs::create_dir_all(folder).map_err(trouble)?;
+        let mut copies = Vec::new();
+        for (name, file) in self.files(&cluster_paths(inputs)?).await? {
+            let path = folder.join(copies.len().to_string());
+            let mut copy = std::fs::File::create(&path).map_err(trouble)?;
+            let mut blocks = std::pin::pin!(self.connection.chunks.read(&file));
+            while let Some(block) = blocks.try_next().await? {
+                copy.write_all(&block).map_err(trouble)?;
+            }
+            let chunks = file.manifest.chunks.iter().map(|(_, length)| *length).collect();
+            copies.push(InputFile { name, path, chunks });
+        }
+        Ok(copies)
     }
 
     async fn submit(&self, entry: &str, inputs: &[String], output: ClusterPath) -> Result<JobId, Failure> {

@@ -19,6 +19,8 @@ pub enum Exit {
     Machine = 5,
     /// 6: a certificate does not hold, or what it is compared with is not what it certifies.
     Refused = 6,
+    /// 7: `check-determinism` found that the program does not give the same each time.
+    Differs = 7,
     /// 130: interrupted by the user.
     Interrupted = 130,
 }

@@ -92,6 +92,7 @@ mod submit;
 
 pub mod amounts;
 pub mod connection;
+pub mod determinism;
 pub mod docs;
 pub mod exit;
 pub mod explain;

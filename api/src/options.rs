@@ -76,8 +76,28 @@ pub(crate) struct SubmitOptions {
     pub(crate) detach: bool,
 }
 
+/// Options of looking whether the program is deterministic.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Check")]
+pub(crate) struct CheckOptions {
+    /// Input files and folders of this machine
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = "Job")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Times that each task runs with nothing changed on purpose; it runs some times more with one thing changed
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) runs: u32,
+    /// Map tasks that are run, spread over the input; all reduce tasks are, over what these give
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tasks: u32,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What a program's command line asks for.
 pub(crate) enum Mode {
+    /// Look whether the job is deterministic.
+    Check(JobOptions, CheckOptions, ArgMatches),
     /// Run the job on an embedded cluster.
     Local(JobOptions, LocalOptions, ArgMatches),
     /// Run it on a running one.
@@ -99,6 +119,8 @@ pub(crate) fn command(
     let about_is = |command: Command, about: &'static str| command.about(about).long_about(about);
     let submit = Command::new("submit").after_help(format!("{BEFORE_SUBMIT}\n\n{AFTER_HELP}"));
     let submit = about_is(SubmitOptions::augment_args(job(submit)), SUBMIT_ABOUT);
+    let check = Command::new(CHECK).after_help(format!("{AFTER_CHECK}\n\n{AFTER_HELP}"));
+    let check = about_is(CheckOptions::augment_args(job(check)), CHECK_ABOUT);
     let root = Command::new(name).after_help(AFTER_HELP).version(crate::VERSION);
     let root = match verb {
         Some(verb) => {
@@ -111,8 +133,19 @@ pub(crate) fn command(
             LocalOptions::augment_args(job(root)).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true)
         }
     };
-    about_is(root, about).subcommand(submit).subcommands(tools)
+    about_is(root, about).subcommand(submit).subcommand(check).subcommands(tools)
 }
+
+/// The subcommand's name.
+const CHECK: &str = "check-determinism";
+
+const CHECK_ABOUT: &str =
+    "Runs tasks of the job again and again here, and tells what they do not give the same each time";
+
+const AFTER_CHECK: &str = "\
+Each attempt is a process of its own, as on a tracker. Some change one thing that may differ between trackers: the
+environment, the folder, the host's name, the number of processors, whether tasks share a process. The exit code is 7 when
+anything differs. That nothing differs proves nothing: a program may look at the clock once a day.";
 
 const SUBMIT_ABOUT: &str = "Runs the job on a running cluster instead of an embedded one";
 
@@ -121,7 +154,7 @@ const BEFORE_SUBMIT: &str =
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 the job failed; 2 wrong usage; 3 input missing or output exists; 4 no cluster, or it refuses;
-5 this machine is in trouble, such as a full disk; 130 interrupted.";
+5 this machine is in trouble, such as a full disk; 7 check-determinism found a difference; 130 interrupted.";
 
 /// Reads what the command line asked for.
 pub(crate) fn mode(verb: Option<&str>, mut matches: ArgMatches) -> Result<Mode, clap::Error> {
@@ -131,6 +164,9 @@ pub(crate) fn mode(verb: Option<&str>, mut matches: ArgMatches) -> Result<Mode, 
             SubmitOptions::from_arg_matches(&matches)?,
             matches,
         )),
+        Some((name, matches)) if name == CHECK => {
+            Ok(Mode::Check(JobOptions::from_arg_matches(&matches)?, CheckOptions::from_arg_matches(&matches)?, matches))
+        }
         Some((name, matches)) if Some(name.as_str()) != verb => Ok(Mode::Tool(name, matches)),
         Some((_, matches)) => {
             Ok(Mode::Local(JobOptions::from_arg_matches(&matches)?, LocalOptions::from_arg_matches(&matches)?, matches))

@@ -4,12 +4,13 @@
 use crate::{
     app::{App, Arguments, JobSource, ProgramOf},
     connection::{Connection, cluster_path},
+    determinism::{Checker, Extent, Verdict},
     driver::{Driver, Plan, build, interruptible},
     error::{Error, Result},
     exit::{self, Exit, Failure},
     files,
     local::LocalCluster,
-    options::{self, JobOptions, LocalOptions, Mode, SubmitOptions, parse_liars},
+    options::{self, CheckOptions, JobOptions, LocalOptions, Mode, SubmitOptions, parse_liars},
     report,
     results::{Parts, Results, counters},
     submit::{program_digest, upload_program},
@@ -66,6 +67,7 @@ pub fn main<A: Arguments>(app: App<A>) -> ExitCode {
 fn run<A: Arguments>(app: &Arc<App<A>>, mode: Mode) -> Result<(), Failure> {
     match mode {
         Mode::Local(job, local, matches) => run_local(app, job, local, &matches),
+        Mode::Check(job, check, matches) => run_check(app, job, &check, &matches),
         Mode::Submit(job, submit, matches) => run_submit(app, job, &submit, &matches),
         Mode::Tool(name, matches) => {
             let tool = app.tools.iter().find(|tool| tool.command.get_name() == name);
@@ -111,7 +113,7 @@ fn run_local<A: Arguments>(
     if let Some(output) = &local.output {
         files::check_output(output)?;
     }
-    let (inputs, _sample) = local_inputs(app, &local)?;
+    let (inputs, _sample) = local_inputs(app, &local.input)?;
     let runtime = new_runtime()?;
     let mut builder = LocalCluster::builder_of(Arc::<App<A>>::clone(app)).trackers(local.trackers).f(job.f);
     for (tracker, kind) in liars {
@@ -152,10 +154,10 @@ fn liars<A: Arguments>(
 }
 
 /// The input files by their names in the cluster, and the folder of made-up ones.
-fn local_inputs<A>(app: &App<A>, local: &LocalOptions) -> Result<(Vec<files::Pair>, Option<TempDir>), Failure> {
+fn local_inputs<A>(app: &App<A>, input: &[PathBuf]) -> Result<(Vec<files::Pair>, Option<TempDir>), Failure> {
     let root = cluster_path(INPUT)?;
-    if !local.input.is_empty() {
-        return Ok((files::list(&local.input, &root)?, None));
+    if !input.is_empty() {
+        return Ok((files::list(input, &root)?, None));
     }
     let Some(sample) = &app.sample else {
         return Err(Failure::usage("no input").hint("name files or folders with --input"));
@@ -209,6 +211,69 @@ async fn fetch(connection: &Connection, name: &str, output: Option<&Path>) -> Re
     match output {
         Some(output) => Ok((output.to_owned(), files::download(connection, &from, output).await?)),
         None => files::download_temporary(connection, &from, name).await,
+    }
+}
+
+/// Runs the program's jobs task by task, again and again. What later jobs read is made by a cluster of one tracker.
+fn run_check<A: Arguments>(
+    app: &Arc<App<A>>,
+    mut options: JobOptions,
+    check: &CheckOptions,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    options.check()?;
+    options.f = 0;
+    let (typed, arguments) = arguments(app, matches)?;
+    let (inputs, _sample) = local_inputs(app, &check.input)?;
+    let extent = Extent { runs: check.runs, tasks: check.tasks };
+    let checker = Checker::new(ProgramOf::new(Arc::<App<A>>::clone(app)), extent)?;
+    let runtime = new_runtime()?;
+    let builder = LocalCluster::builder_of(Arc::<App<A>>::clone(app)).trackers(1).f(0).jobtrackers(1);
+    let cluster = interruptible(&runtime, builder.start())?;
+    let outcome = check_in(app, &runtime, &cluster, checker, options, &typed, arguments, &inputs);
+    runtime.block_on(cluster.stop());
+    let verdict = outcome?;
+    if check.json {
+        let json = serde_json::to_string_pretty(&verdict);
+        println!("{}", json.map_err(|error| Failure::new(Exit::Machine, format!("writing JSON: {error}")))?);
+    } else {
+        print!("{verdict}");
+    }
+    if verdict.differs() {
+        return Err(Failure::new(Exit::Differs, "the program does not give the same each time"));
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "all that a check is made of, named once")]
+fn check_in<A: Arguments>(
+    app: &App<A>,
+    runtime: &Runtime,
+    cluster: &LocalCluster,
+    checker: Checker,
+    options: JobOptions,
+    typed: &A,
+    arguments: String,
+    inputs: &[files::Pair],
+) -> Result<Verdict, Failure> {
+    let connection = cluster.connection();
+    interruptible(runtime, files::upload(connection, inputs, 1))?;
+    let plan = Plan {
+        name: app.name.to_owned(),
+        program: Program::Embedded { digest: program_digest()? },
+        arguments,
+        options,
+        output: cluster_path(OUTPUT)?,
+        detach: false,
+    };
+    let mut driver = Driver::new(runtime, connection, app, plan, vec![INPUT.to_owned()]);
+    driver.checker = Some(checker);
+    let driven = drive(app, &mut driver, typed);
+    let verdict = driver.checker.take().map(Checker::into_verdict).unwrap_or_default();
+    // A job that is not deterministic may well fail; what was found of it is the better answer.
+    match driven {
+        Err(failure) if !verdict.differs() => Err(failure),
+        _ => Ok(verdict),
     }
 }
 

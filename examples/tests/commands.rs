@@ -174,6 +174,30 @@ fn bad_input_has_one_clear_error_and_its_exit_code() {
 }
 
 #[test]
+fn every_example_gives_the_same_each_time() {
+    let place = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name).to_str().expect("UTF-8").to_owned();
+    let text: String = (0..20_000).map(|n| format!("the word {}\n", n % 1_000)).collect();
+    fs::write(at("text"), text).expect("written");
+    fs::write(at("log.parquet"), parquet_log::parquet_log()).expect("written");
+    succeeded(&run(TERASORT, place.path(), &["gen", "5000", &at("records")]));
+    let programs: &[(&str, &[&str])] = &[
+        (WORDCOUNT, &["--input", &at("text"), "--split", "64KiB"]),
+        (GREP, &["--input", &at("text"), "-e", "word 9+", "--split", "64KiB"]),
+        (env!("CARGO_BIN_EXE_inverted-index"), &["--input", &at("text")]),
+        (LOG_REPORT, &["--input", &at("log.parquet")]),
+        (TERASORT, &["--input", &at("records"), "--reducers", "3"]),
+    ];
+    for (program, args) in programs {
+        let args: Vec<&str> =
+            ["check-determinism", "--runs", "2", "--tasks", "2"].iter().chain(*args).copied().collect();
+        let printed = succeeded(&run(program, place.path(), &args));
+        assert!(printed.ends_with("verdict: no difference was found, as far as was looked\n"), "{printed}");
+        assert!(!printed.contains(" 0 reduce tasks"), "{printed}");
+    }
+}
+
+#[test]
 fn every_example_explains_itself() {
     let place = tempfile::tempdir().expect("a folder");
     for program in [WORDCOUNT, GREP, LOG_REPORT, env!("CARGO_BIN_EXE_inverted-index")] {

@@ -40,13 +40,23 @@ pub struct Child {
     log: PathBuf,
     /// What its tasks may read besides their own folder.
     readable: Vec<PathBuf>,
+    /// What its environment has besides what every task finds there.
+    environment: Vec<(String, String)>,
 }
 
 impl Child {
     /// A program from its executable file. One attempt's messages go to `log`; it may read its own folder and what is in
     /// `readable`.
     pub fn new(launcher: Launcher, executable: PathBuf, log: PathBuf, readable: Vec<PathBuf>) -> Self {
-        Self { launcher, executable, log, readable }
+        Self { launcher, executable, log, readable, environment: Vec::new() }
+    }
+
+    /// With more in its environment, or something else in place of what every task finds there. No tracker does that: it is
+    /// for who wants to know what depends on it.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
+        self
     }
 }
 
@@ -187,6 +197,7 @@ impl Running {
             .env(HOST_VARIABLE, "1")
             .env("TMPDIR", directory)
             .env("LC_ALL", "C")
+            .envs(program.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(directory)
             .process_group(0)
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))

@@ -4,6 +4,7 @@ mod bad_replicas;
 mod certificates;
 mod command_line;
 mod crashes;
+mod determinism;
 mod disk_full;
 mod embedded;
 mod explain;
