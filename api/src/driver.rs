@@ -23,8 +23,9 @@ use std::{
     future::Future,
     io::{self, Write},
     path::Path,
+    thread,
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::oneshot};
 
 /// What all jobs of one run have in common.
 pub(crate) struct Plan {
@@ -152,14 +153,21 @@ impl<'a> Driver<'a> {
 
     fn check(&mut self, entry: &str, inputs: &[String], output: &ClusterPath) -> Result<()> {
         let Some(mut checker) = self.checker.take() else { return Ok(()) };
-        let folder = checker.inputs();
-        let prepared = interruptible(self.runtime, async {
+        let folder = checker.folder();
+        let checked = interruptible(self.runtime, async {
             let specification = self.specification(entry, inputs, output.clone()).await?;
-            Ok((specification, self.copies(inputs, &folder).await?))
+            let files = self.copies(inputs, &checker.inputs()).await?;
+            let (done, checked) = oneshot::channel();
+            // A thread of its own: who interrupts the program does not wait for its end.
+            thread::spawn(move || {
+                let outcome = checker.check(&specification, &files);
+                let _ = done.send((checker, outcome));
+            });
+            checked.await.map_err(|_| Failure::new(Exit::Machine, "the check ended before its time"))
         });
-        let checked = prepared.and_then(|(specification, files)| checker.check(&specification, &files));
+        let (checker, outcome) = checked.inspect_err(|_| drop(std::fs::remove_dir_all(folder)))?;
         self.checker = Some(checker);
-        Ok(checked?)
+        Ok(outcome?)
     }
 
     /// Copies a job's input into a folder here.

@@ -252,3 +252,52 @@ fn take_back(folder: &Path) -> io::Result<Output> {
     let Record { attempt, vote, segments, spans, data } = record;
     Ok(Output { attempt, vote, segments: segments.into(), spans, data })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_protocol::{
+        digest::Digest,
+        ids::{Stage, TaskId, TrackerId},
+        sign::SecretKey,
+        vote::{Ballot, FailureKind},
+    };
+
+    /// Keeps an output of so many bytes.
+    fn keep(outputs: &Outputs, job: u64, index: u32, length: u64) -> AttemptId {
+        let task = TaskId { job: JobId::new(job), stage: Stage::Map, index };
+        let attempt = AttemptId { task, attempt: 0 };
+        let ballot = Ballot::Failed { kind: FailureKind::Died, record: None };
+        let (cluster, tracker) = (Digest::of(b"cluster"), TrackerId::new(0));
+        let vote = Vote { cluster, specification: cluster, f: 1, attempt, tracker, ballot };
+        let vote = Signed::seal(&vote, &SecretKey::from_seed([1; 32]));
+        let segments = [Segment { digest: Digest::of(&[]), length, records: 0 }].into();
+        let folder = outputs.folder(attempt);
+        fs::create_dir_all(&folder).expect("made");
+        let output = Output { attempt, vote, segments, spans: Vec::new(), data: folder.join("data") };
+        outputs.keep(output).expect("kept");
+        attempt
+    }
+
+    #[test]
+    fn of_ended_jobs_what_is_named_stays_as_long_as_there_is_room() {
+        let root = tempfile::tempdir().expect("a folder");
+        let outputs = Outputs::open(root.path().join("jobs"), root.path().join("logs")).expect("opened");
+        let attempts = [0, 1, 2, 3].map(|index| keep(&outputs, 1, index, 10));
+        let stays = |attempt: AttemptId| {
+            assert_eq!(outputs.get(attempt).is_some(), outputs.folder(attempt).exists(), "{attempt}");
+            outputs.get(attempt).is_some()
+        };
+        outputs.forget_but(JobId::new(1), &attempts[1..], 20);
+        assert_eq!(attempts.map(stays), [false, true, true, false], "the first of them that there is room for");
+        let (second, live) = (keep(&outputs, 2, 0, 1), keep(&outputs, 3, 0, 50));
+        outputs.forget_but(JobId::new(2), &[second], 20);
+        assert!(!stays(second), "another job has taken all room");
+        assert!(stays(live), "a job that has not ended is none of this");
+        outputs.forget_but(JobId::new(1), &[], 20);
+        assert!(!stays(attempts[1]) && !outputs.job_folder(JobId::new(1)).exists());
+        let third = keep(&outputs, 4, 0, 20);
+        outputs.forget_but(JobId::new(4), &[third], 20);
+        assert!(stays(third), "its room is free again");
+    }
+}

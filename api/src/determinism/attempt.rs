@@ -46,12 +46,59 @@ pub(super) enum Work {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Output {
     /// Bytes in a file, in one part for each partition.
-    Product { data: PathBuf, spans: Vec<Span>, counters: Counters },
+    Product { data: PathBuf, spans: Vec<Span>, counters: Counters, processes: Processes },
     /// The program failed.
     Failed { kind: FailureKind, record: Option<u64>, message: String },
 }
 
+/// The numbers that processes and threads got while an attempt ran: its own are among them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Processes {
+    before: u32,
+    last: u32,
+}
+
+impl Processes {
+    #[cfg(test)]
+    pub(super) fn of((before, last): (u32, u32)) -> Self {
+        Self { before, last }
+    }
+
+    /// From now on.
+    fn begin() -> Self {
+        let before = last_process();
+        Self { before, last: before }
+    }
+
+    /// Up to now.
+    fn end(self) -> Self {
+        Self { last: last_process(), ..self }
+    }
+
+    /// Whether a number is one of theirs. After the highest they begin anew with low ones.
+    pub(super) fn contain(self, number: u128) -> bool {
+        let (before, last) = (u128::from(self.before), u128::from(self.last));
+        match before <= last {
+            true => before < number && number <= last,
+            false => number > before || number <= last,
+        }
+    }
+}
+
+/// The last number that was given to a process or thread of this machine [proc_loadavg(5)].
+fn last_process() -> u32 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace().last().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
 impl Output {
+    pub(super) fn processes(&self) -> Processes {
+        match self {
+            Output::Product { processes, .. } => *processes,
+            Output::Failed { .. } => Processes::default(),
+        }
+    }
+
     pub(super) fn is_product(&self) -> bool {
         matches!(self, Output::Product { .. })
     }
@@ -119,12 +166,13 @@ impl Attempts {
         let file = self.files.get(task.split.file as usize).ok_or_else(|| machine("read the input", "no such file"))?;
         let directory = fresh(&around.folder(&self.folder, task.context.attempt.task))?;
         let mut input = LocalInput { file, lengths: file.chunks.clone() };
-        let program = self.program(around);
+        let (program, processes) = (self.program(around), Processes::begin());
         let mapped = program.map(task, &mut input, &directory, &Watch::default());
         let output = match mapped {
             Ok(product) => {
                 fs::rename(&product.data, kept).map_err(|error| machine("keep an output", error))?;
-                Ok(Output::Product { data: kept.to_owned(), spans: product.spans, counters: product.counters })
+                let (spans, counters) = (product.spans, product.counters);
+                Ok(Output::Product { data: kept.to_owned(), spans, counters, processes: processes.end() })
             }
             Err(error) => failed(error),
         };
@@ -145,14 +193,15 @@ impl Attempts {
         let segments: Vec<FetchedSegment> = maps.iter().filter_map(|map| segment(map, partition)).collect();
         let keep = |error| machine("keep an output", error);
         let mut part = io::BufWriter::new(fs::File::create(kept).map_err(keep)?);
-        let program = self.program(around);
+        let (program, processes) = (self.program(around), Processes::begin());
         let reduced = program.reduce(&task, &segments, &mut part, &directory, &Watch::default());
         let part = part.into_inner().map_err(|error| machine("keep an output", error))?;
         let length = part.metadata().map_err(keep)?.len();
         let output = match reduced {
             Ok(product) => {
                 let spans = vec![Span { offset: 0, length, records: 0 }];
-                Ok(Output::Product { data: kept.to_owned(), spans, counters: product.counters })
+                let counters = product.counters;
+                Ok(Output::Product { data: kept.to_owned(), spans, counters, processes: processes.end() })
             }
             Err(error) => failed(error),
         };

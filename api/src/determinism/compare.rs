@@ -3,7 +3,7 @@
 use super::{
     attempt::Output,
     rounds::Round,
-    suspect::{self, Evidence, Suspect},
+    suspect::{self, Evidence, Pair, Suspect},
 };
 use crate::exit::{Exit, Failure};
 use quorate_engine::{
@@ -62,8 +62,8 @@ fn trouble(error: io::Error) -> Failure {
 pub(super) fn are_alike(one: &Output, other: &Output) -> Result<bool, Failure> {
     match (one, other) {
         (
-            Output::Product { data: ours, spans: our_spans, counters: our_counters },
-            Output::Product { data: theirs, spans, counters },
+            Output::Product { data: ours, spans: our_spans, counters: our_counters, .. },
+            Output::Product { data: theirs, spans, counters, .. },
         ) => Ok(our_spans == spans && our_counters == counters && have_same_bytes(ours, theirs).map_err(trouble)?),
         (Output::Failed { kind: ours, record: our_record, .. }, Output::Failed { kind, record, .. }) => {
             Ok(ours == kind && our_record == record)
@@ -99,7 +99,8 @@ pub(super) fn divergence(
     let differing = || rounds.iter().filter_map(|(round, other)| Some((*round, other.as_ref()?)));
     let mut places = Vec::new();
     for (round, other) in differing() {
-        places.push((round, first_difference(stage, own, other).map_err(trouble)?));
+        let place = first_difference(stage, own, other).map_err(trouble)?;
+        places.push((round, place, [own.processes(), other.processes()]));
     }
     let (_, first) = differing().next().ok_or_else(|| trouble(io::ErrorKind::InvalidInput.into()))?;
     let reordered = have_same_pieces(stage, own, first).map_err(trouble)?;
@@ -112,25 +113,30 @@ pub(super) fn divergence(
     for pair in on_one.windows(2) {
         is_steady_on_one &= are_alike(pair[0], pair[1])?;
     }
-    let mut rounds: Vec<Round> = places.iter().map(|(round, _)| *round).collect();
+    let mut rounds: Vec<Round> = places.iter().map(|(round, ..)| *round).collect();
     rounds.dedup();
     let evidence = Evidence {
         rounds: &rounds,
-        pairs: places.iter().map(|(_, place)| (place.bytes[0].as_slice(), place.bytes[1].as_slice())).collect(),
+        pairs: places
+            .iter()
+            .map(|(_, place, processes)| Pair { values: &place.bytes, processes: *processes })
+            .collect(),
         reordered,
-        is_choice: places.iter().all(|(_, place)| place.is_choice),
+        is_choice: places.iter().all(|(_, place, _)| place.is_choice),
         is_steady_on_one,
     };
     let suspects = suspect::suspects(&evidence);
-    let Some((_, place)) = places.into_iter().next() else { return Err(trouble(io::ErrorKind::InvalidInput.into())) };
+    let Some((_, place, _)) = places.into_iter().next() else {
+        return Err(trouble(io::ErrorKind::InvalidInput.into()));
+    };
     let Place { words, shown, .. } = place;
     Ok(Divergence { task: format!("{stage}-{index}"), rounds, place: words, sides: shown, reordered, suspects })
 }
 
 fn first_difference(stage: Stage, one: &Output, other: &Output) -> io::Result<Place> {
     let (
-        Output::Product { data: ours, spans: our_spans, counters: our_counters },
-        Output::Product { data: theirs, spans: their_spans, counters: their_counters },
+        Output::Product { data: ours, spans: our_spans, counters: our_counters, .. },
+        Output::Product { data: theirs, spans: their_spans, counters: their_counters, .. },
     ) = (one, other)
     else {
         let shown = [one, other].map(outcome);

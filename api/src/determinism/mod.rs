@@ -103,6 +103,11 @@ impl Checker {
         Ok(Self { program: Arc::new(program), extent, folder, verdict: Verdict::default() })
     }
 
+    /// Where it keeps what it makes.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
     /// Where the files of the next job's input go.
     pub(crate) fn inputs(&self) -> PathBuf {
         self.folder.path().join(format!("input-{}", self.verdict.jobs.len()))

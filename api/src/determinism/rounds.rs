@@ -13,6 +13,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -159,6 +160,9 @@ impl Rounds {
         let mut first: Option<Outputs> = None;
         let mut others: BTreeMap<(Stage, u32), Vec<(Round, Option<Output>)>> = BTreeMap::new();
         for (number, round) in self.0.iter().enumerate() {
+            if io::stderr().is_terminal() {
+                eprintln!("{}s: round {} of {}", work.stage(), number + 1, self.0.len());
+            }
             let kept = attempts.folder().join(format!("kept-{}-{number}", work.stage()));
             fs::create_dir_all(&kept)
                 .map_err(|error| Failure::new(Exit::Machine, format!("cannot keep outputs: {error}")))?;

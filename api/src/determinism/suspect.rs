@@ -1,6 +1,6 @@
 //! What makes a program give something else each time: found by experiment, or guessed by how the values look.
 
-use super::rounds::Round;
+use super::{attempt::Processes, rounds::Round};
 use serde::Serialize;
 use std::{
     fmt::{self, Display, Formatter},
@@ -9,8 +9,6 @@ use std::{
 
 /// Values so near to the present are called times, in seconds.
 const NEAR_SECONDS: u128 = 2 * 24 * 3600;
-/// Process numbers that a run of attempts may use.
-const NEAR_PROCESSES: u128 = 100_000;
 /// Numbers below this may be counts or durations in nanoseconds; random ones are seldom as small.
 const SMALL: u128 = 100_000_000_000;
 /// Floats that differ by less than this part of them are called one sum in two orders.
@@ -103,12 +101,20 @@ impl Display for Suspect {
     }
 }
 
+/// Two values that should be one.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub(super) values: &'a [Vec<u8>; 2],
+    /// The processes of the attempts that gave them.
+    pub(super) processes: [Processes; 2],
+}
+
 /// What is known of a task that differs.
 pub(super) struct Evidence<'a> {
     /// Rounds in which it differs from the first.
     pub(super) rounds: &'a [Round],
     /// What the first round has at the first difference, and what another one has.
-    pub(super) pairs: Vec<(&'a [u8], &'a [u8])>,
+    pub(super) pairs: Vec<Pair<'a>>,
     /// Whether they have the same records or lines in another order.
     pub(super) reordered: bool,
     /// Whether it is always a whole record that one has and the other has not.
@@ -154,7 +160,7 @@ fn by_looks(evidence: &Evidence<'_>) -> Option<Suspect> {
     if evidence.reordered {
         return Some(Suspect::HashOrder);
     }
-    let guesses: Vec<Option<Suspect>> = evidence.pairs.iter().map(|(one, other)| look(one, other)).collect();
+    let guesses: Vec<Option<Suspect>> = evidence.pairs.iter().map(Pair::look).collect();
     // One pair may look like something by chance; what most look like is it.
     let count = |suspect: &Suspect| guesses.iter().filter(|guess| **guess == Some(*suspect)).count();
     let looks = guesses.iter().flatten().copied().max_by_key(|suspect| (count(suspect), std::cmp::Reverse(*suspect)));
@@ -162,10 +168,86 @@ fn by_looks(evidence: &Evidence<'_>) -> Option<Suspect> {
     if evidence.is_choice && !is_telling { Some(Suspect::Choice) } else { looks }
 }
 
-fn look(one: &[u8], other: &[u8]) -> Option<Suspect> {
-    match (printable(one), printable(other)) {
-        (Some(one), Some(other)) => look_at_text(one, other),
-        _ => look_at_bytes(one, other),
+impl Pair<'_> {
+    fn look(&self) -> Option<Suspect> {
+        let [one, other] = self.values;
+        match (printable(one), printable(other)) {
+            (Some(one), Some(other)) => self.look_at_text(one, other),
+            _ => self.look_at_bytes(one, other),
+        }
+    }
+
+    fn look_at_text(&self, one: &str, other: &str) -> Option<Suspect> {
+        let (ours, theirs) = (tokens(one), tokens(other));
+        if ours != theirs && sorted(&ours) == sorted(&theirs) {
+            return Some(Suspect::HashOrder);
+        }
+        let (one, other) = ours.iter().zip(&theirs).find(|(one, other)| one != other)?;
+        if one.contains("ThreadId(") && other.contains("ThreadId(") {
+            return Some(Suspect::ThreadId);
+        }
+        if let (Some(one), Some(other)) = (hexadecimal(one), hexadecimal(other)) {
+            return Some(if is_address(one) && is_address(other) { Suspect::Address } else { Suspect::Random });
+        }
+        if let (Ok(one), Ok(other)) = (one.parse::<u128>(), other.parse::<u128>()) {
+            return Some(self.look_at_numbers(one, other));
+        }
+        if is_time_of_day(one) && is_time_of_day(other) {
+            return Some(Suspect::Clock);
+        }
+        if let (Ok(one), Ok(other)) = (one.parse::<f64>(), other.parse::<f64>()) {
+            return Some(look_at_floats(one, other));
+        }
+        // Words: another choice from the same ones.
+        let is_word = |token: &str| token.chars().all(|letter| letter.is_alphabetic());
+        (is_word(one) && is_word(other)).then_some(Suspect::HashOrder)
+    }
+
+    fn look_at_numbers(&self, one: u128, other: u128) -> Suspect {
+        let all = |holds: &dyn Fn(u128) -> bool| holds(one) && holds(other);
+        if all(&is_now) {
+            Suspect::Clock
+        } else if all(&is_address) {
+            Suspect::Address
+        } else if self.processes[0].contain(one) && self.processes[1].contain(other) {
+            Suspect::ProcessId
+        } else if all(&|number| number < SMALL) {
+            Suspect::Duration
+        } else {
+            Suspect::Random
+        }
+    }
+
+    /// Values as programs encode them: whole numbers in base 128, or in eight bytes, and floats.
+    fn look_at_bytes(&self, one: &[u8], other: &[u8]) -> Option<Suspect> {
+        if one.len() == other.len() && one != other && one.len() > 2 {
+            let multiset = |bytes: &[u8]| {
+                let mut bytes = bytes.to_vec();
+                bytes.sort_unstable();
+                bytes
+            };
+            if multiset(one) == multiset(other) {
+                return Some(Suspect::HashOrder);
+            }
+        }
+        let mut guesses: Vec<Suspect> = Vec::new();
+        if let (Some(one), Some(other)) = (base_128(one), base_128(other)) {
+            guesses.push(self.look_at_numbers(one, other));
+        }
+        if let (Ok(one), Ok(other)) = (<[u8; 8]>::try_from(one), <[u8; 8]>::try_from(other)) {
+            let numbers = [u64::from_be_bytes, u64::from_le_bytes].map(|read| (read(one), read(other)));
+            guesses.extend(numbers.iter().map(|(one, other)| self.look_at_numbers((*one).into(), (*other).into())));
+            let floats = numbers.map(|(one, other)| look_at_floats(f64::from_bits(one), f64::from_bits(other)));
+            // Any eight bytes are a float: only what is hardly so by chance says something.
+            guesses.extend(floats.into_iter().filter(|look| matches!(look, Suspect::NanBits | Suspect::FloatOrder)));
+        }
+        if let (Ok(one), Ok(other)) = (<[u8; 4]>::try_from(one), <[u8; 4]>::try_from(other)) {
+            let numbers = [u32::from_be_bytes, u32::from_le_bytes].map(|read| (read(one), read(other)));
+            guesses.extend(numbers.iter().map(|(one, other)| self.look_at_numbers((*one).into(), (*other).into())));
+        }
+        // What says most: a likeness that is hardly chance, before a lack of any.
+        let telling = |suspect: &Suspect| !matches!(suspect, Suspect::Random | Suspect::Duration);
+        guesses.iter().copied().find(telling).or_else(|| guesses.first().copied())
     }
 }
 
@@ -173,32 +255,6 @@ fn printable(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let is_text = text.chars().all(|letter| !letter.is_control() || matches!(letter, '\t' | '\r'));
     (is_text && !text.is_empty()).then_some(text)
-}
-
-fn look_at_text(one: &str, other: &str) -> Option<Suspect> {
-    let (ours, theirs) = (tokens(one), tokens(other));
-    if ours != theirs && sorted(&ours) == sorted(&theirs) {
-        return Some(Suspect::HashOrder);
-    }
-    let (one, other) = ours.iter().zip(&theirs).find(|(one, other)| one != other)?;
-    if one.contains("ThreadId(") && other.contains("ThreadId(") {
-        return Some(Suspect::ThreadId);
-    }
-    if let (Some(one), Some(other)) = (hexadecimal(one), hexadecimal(other)) {
-        return Some(if is_address(one) && is_address(other) { Suspect::Address } else { Suspect::Random });
-    }
-    if let (Ok(one), Ok(other)) = (one.parse::<u128>(), other.parse::<u128>()) {
-        return Some(look_at_numbers(one, other));
-    }
-    if is_time_of_day(one) && is_time_of_day(other) {
-        return Some(Suspect::Clock);
-    }
-    if let (Ok(one), Ok(other)) = (one.parse::<f64>(), other.parse::<f64>()) {
-        return Some(look_at_floats(one, other));
-    }
-    // Words: another choice from the same ones.
-    let is_word = |token: &str| token.chars().all(|letter| letter.is_alphabetic());
-    (is_word(one) && is_word(other)).then_some(Suspect::HashOrder)
 }
 
 fn tokens(text: &str) -> Vec<&str> {
@@ -230,23 +286,6 @@ fn is_time_of_day(token: &str) -> bool {
     minutes && parts.next().is_none_or(|seconds| seconds.get(..2).is_some_and(is_part))
 }
 
-fn look_at_numbers(one: u128, other: u128) -> Suspect {
-    let own = u128::from(std::process::id());
-    let is_process = |number: u128| number > own && number - own < NEAR_PROCESSES;
-    let all = |holds: &dyn Fn(u128) -> bool| holds(one) && holds(other);
-    if all(&is_now) {
-        Suspect::Clock
-    } else if all(&is_address) {
-        Suspect::Address
-    } else if all(&is_process) && one < other {
-        Suspect::ProcessId
-    } else if all(&|number| number < SMALL) {
-        Suspect::Duration
-    } else {
-        Suspect::Random
-    }
-}
-
 /// Whether a number is the time of about now, in seconds or parts of them.
 fn is_now(number: u128) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u128::from(since.as_secs()));
@@ -261,44 +300,12 @@ fn look_at_floats(one: f64, other: f64) -> Suspect {
         Suspect::Clock
     } else if difference <= larger * CLOSE {
         Suspect::FloatOrder
-    } else if larger < 1.0 || (one.fract() != 0.0 && larger < 1e4) {
-        // Random floats are drawn from below one more often than not; durations are as small. Which, nothing tells.
-        if larger < 0.01 { Suspect::Duration } else { Suspect::Random }
+    } else if larger < 0.01 {
+        // Parts of a second. Random floats are seldom as small.
+        Suspect::Duration
     } else {
         Suspect::Random
     }
-}
-
-/// Values as programs encode them: whole numbers in base 128, or in eight bytes, and floats.
-fn look_at_bytes(one: &[u8], other: &[u8]) -> Option<Suspect> {
-    if one.len() == other.len() && one != other && one.len() > 2 {
-        let multiset = |bytes: &[u8]| {
-            let mut bytes = bytes.to_vec();
-            bytes.sort_unstable();
-            bytes
-        };
-        if multiset(one) == multiset(other) {
-            return Some(Suspect::HashOrder);
-        }
-    }
-    let mut guesses: Vec<Suspect> = Vec::new();
-    if let (Some(one), Some(other)) = (base_128(one), base_128(other)) {
-        guesses.push(look_at_numbers(one, other));
-    }
-    if let (Ok(one), Ok(other)) = (<[u8; 8]>::try_from(one), <[u8; 8]>::try_from(other)) {
-        let numbers = [u64::from_be_bytes, u64::from_le_bytes].map(|read| (read(one), read(other)));
-        guesses.extend(numbers.iter().map(|(one, other)| look_at_numbers((*one).into(), (*other).into())));
-        let floats = numbers.map(|(one, other)| look_at_floats(f64::from_bits(one), f64::from_bits(other)));
-        // Any eight bytes are a float: only what is hardly so by chance says something.
-        guesses.extend(floats.into_iter().filter(|look| matches!(look, Suspect::NanBits | Suspect::FloatOrder)));
-    }
-    if let (Ok(one), Ok(other)) = (<[u8; 4]>::try_from(one), <[u8; 4]>::try_from(other)) {
-        let numbers = [u32::from_be_bytes, u32::from_le_bytes].map(|read| (read(one), read(other)));
-        guesses.extend(numbers.iter().map(|(one, other)| look_at_numbers((*one).into(), (*other).into())));
-    }
-    // What says most: a likeness that is hardly chance, before a lack of any.
-    let telling = |suspect: &Suspect| !matches!(suspect, Suspect::Random | Suspect::Duration);
-    guesses.iter().copied().find(telling).or_else(|| guesses.first().copied())
 }
 
 /// A number of seven bits in each byte, the lowest first.
@@ -314,21 +321,19 @@ fn base_128(bytes: &[u8]) -> Option<u128> {
 mod tests {
     use super::*;
 
+    fn suspects_of(values: [&[u8]; 2], rounds: &[Round], reordered: bool, is_steady_on_one: bool) -> Vec<Suspect> {
+        let values = values.map(<[u8]>::to_vec);
+        let pairs = vec![Pair { values: &values, processes: [(40, 50), (32_760, 7)].map(Processes::of) }];
+        suspects(&Evidence { rounds, pairs, reordered, is_choice: false, is_steady_on_one })
+    }
+
     fn guess(one: &[u8], other: &[u8]) -> Option<Suspect> {
-        let evidence = Evidence {
-            rounds: &[Round::Again],
-            pairs: vec![(one, other)],
-            reordered: false,
-            is_choice: false,
-            is_steady_on_one: false,
-        };
-        suspects(&evidence).first().copied()
+        suspects_of([one, other], &[Round::Again], false, false).first().copied()
     }
 
     #[test]
     fn values_look_like_what_they_are() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let pid = u64::from(std::process::id());
         let text = |one: String, other: String| guess(one.as_bytes(), other.as_bytes());
         for (guessed, wanted) in [
             (text(now.as_secs().to_string(), (now.as_secs() + 1).to_string()), Suspect::Clock),
@@ -346,7 +351,9 @@ mod tests {
             (guess(&1.1f64.to_le_bytes(), &1.1000000000000003f64.to_le_bytes()), Suspect::FloatOrder),
             (guess(&f64::NAN.to_le_bytes(), &(f64::from_bits(f64::NAN.to_bits() ^ 5)).to_le_bytes()), Suspect::NanBits),
             (guess(b"at 0x7ffd12345678", b"at 0x7ffe9abcdef0"), Suspect::Address),
-            (text(format!("by {}", pid + 5), format!("by {}", pid + 9)), Suspect::ProcessId),
+            (guess(b"by 45", b"by 32767"), Suspect::ProcessId),
+            (guess(b"by 50", b"by 7"), Suspect::ProcessId),
+            (guess(b"by 51", b"by 7"), Suspect::Duration),
             (guess(b"ThreadId(3)", b"ThreadId(12)"), Suspect::ThreadId),
         ] {
             assert_eq!(guessed, Some(wanted));
@@ -358,16 +365,13 @@ mod tests {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let (one, other) = (now.to_string(), (now + 1).to_string());
         let told = |rounds: &[Round], is_steady_on_one| {
-            let pairs = vec![(one.as_bytes(), other.as_bytes())];
-            suspects(&Evidence { rounds, pairs, reordered: false, is_choice: false, is_steady_on_one })
+            suspects_of([one.as_bytes(), other.as_bytes()], rounds, false, is_steady_on_one)
         };
         assert_eq!(told(&[Round::Again, Round::Folder], false), [Suspect::Clock]);
         assert_eq!(told(&[Round::Folder, Round::SharedProcess], true), [Suspect::Folder]);
         assert_eq!(told(&[Round::SharedProcess], true), [Suspect::SharedState]);
         assert_eq!(told(&[Round::OneProcessor], true), [Suspect::Processors]);
-        let pairs: Vec<(&[u8], &[u8])> = vec![(b"a b", b"b a")];
-        let raced =
-            Evidence { rounds: &[Round::Again], pairs, reordered: true, is_choice: false, is_steady_on_one: true };
-        assert_eq!(suspects(&raced), [Suspect::Race, Suspect::HashOrder]);
+        let raced = suspects_of([b"a b", b"b a"], &[Round::Again], true, true);
+        assert_eq!(raced, [Suspect::Race, Suspect::HashOrder]);
     }
 }

@@ -238,6 +238,7 @@ fn camps(connection: &Connection, dispute: &Dispute) -> Vec<Camp> {
         }
     }
     camps.sort_by_key(|camp| camp.won);
+    camps.iter_mut().for_each(|camp| camp.members.sort_by_key(|member| member.tracker));
     camps
 }
 
