@@ -2,7 +2,7 @@
 
 use super::{
     attempt::Output,
-    rounds::Round,
+    rounds::{Again, Round},
     suspect::{self, Evidence, Pair, Suspect},
 };
 use crate::exit::{Exit, Failure};
@@ -91,11 +91,7 @@ fn have_same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
 }
 
 /// Describes a task that differs in some of its rounds: those have their outputs.
-pub(super) fn divergence(
-    (stage, index): (Stage, u32),
-    own: &Output,
-    rounds: &[(Round, Option<Output>)],
-) -> Result<Divergence, Failure> {
+pub(super) fn divergence((stage, index): (Stage, u32), own: &Output, rounds: &[Again]) -> Result<Divergence, Failure> {
     let differing = || rounds.iter().filter_map(|(round, other)| Some((*round, other.as_ref()?)));
     let mut places = Vec::new();
     for (round, other) in differing() {

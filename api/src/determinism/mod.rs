@@ -128,7 +128,7 @@ impl Checker {
         let mut divergences = Vec::new();
         let tasks: Vec<MapTask> = chosen.iter().filter_map(|index| attempts.map_task(*index)).collect();
         let maps = rounds.run(&attempts, &attempt::Work::Maps(tasks), &mut divergences)?;
-        let segments = maps.into_iter().map(|(_, output)| output).collect::<Vec<Output>>();
+        let segments = maps.into_values().collect::<Vec<Output>>();
         let reduces = if segments.iter().all(Output::is_product) { specification.partitions } else { 0 };
         let reduce = attempt::Work::Reduces { partitions: (0..reduces).collect(), segments };
         rounds.run(&attempts, &reduce, &mut divergences)?;

@@ -124,6 +124,9 @@ fn can_rename() -> bool {
     tried.is_ok_and(|status| status.success())
 }
 
+/// A later run of a task: its round, and what it gave when that is not what the first one gave.
+pub(super) type Again = (Round, Option<Output>);
+
 /// The rounds to run.
 pub(super) struct Rounds(Vec<Round>);
 
@@ -158,7 +161,7 @@ impl Rounds {
     ) -> Result<Outputs, Failure> {
         let start = Instant::now();
         let mut first: Option<Outputs> = None;
-        let mut others: BTreeMap<(Stage, u32), Vec<(Round, Option<Output>)>> = BTreeMap::new();
+        let mut others: BTreeMap<(Stage, u32), Vec<Again>> = BTreeMap::new();
         for (number, round) in self.0.iter().enumerate() {
             if io::stderr().is_terminal() {
                 eprintln!("{}s: round {} of {}", work.stage(), number + 1, self.0.len());
