@@ -5,7 +5,7 @@ use quorate_protocol::{
     cluster::Cluster,
     evidence::Evidence,
     ids::{JobId, TrackerId},
-    query::{Blame, Dispute, JobFailure, JobState, JobSummary, JobView, Standing, TrackerView},
+    query::{Blame, Dispute, Duty, JobFailure, JobState, JobSummary, JobView, Standing, TrackerView},
     vote::FailureKind,
 };
 use std::{cmp::Reverse, fmt::Write};
@@ -44,7 +44,8 @@ pub fn jobs(jobs: &[JobSummary]) -> String {
 
 /// The list of trackers.
 pub fn trackers(trackers: &[TrackerView]) -> String {
-    let heading = ["TRACKER", "DOMAIN", "ADDRESS", "LIVE", "MAPS", "REDUCES", "AGREED", "OUTVOTED", "OVERDUE", "BLAME"];
+    let heading =
+        ["TRACKER", "DOMAIN", "ADDRESS", "LIVE", "MAPS", "REDUCES", "AGREED", "OUTVOTED", "OVERDUE", "BLAME", "DUTY"];
     let row = |tracker: &TrackerView| {
         vec![
             tracker.id.to_string(),
@@ -57,6 +58,7 @@ pub fn trackers(trackers: &[TrackerView]) -> String {
             tracker.outvoted.to_string(),
             tracker.overdue.to_string(),
             blame(tracker.blame).to_owned(),
+            duty(&tracker.duty),
         ]
     };
     table(&std::iter::once(heading.map(str::to_owned).to_vec()).chain(trackers.iter().map(row)).collect::<Vec<_>>())
@@ -79,6 +81,15 @@ pub fn blame(blame: Blame) -> &'static str {
         Blame::None => "-",
         Blame::Suspected => "suspected",
         Blame::Convicted => "convicted",
+    }
+}
+
+/// What a tracker is given to do, in a word or two.
+pub fn duty(duty: &Duty) -> String {
+    match duty {
+        Duty::Full => "all".to_owned(),
+        Duty::Quarantined(_) => "quarantine".to_owned(),
+        Duty::Probation { passed, needed } => format!("probation {passed}/{needed}"),
     }
 }
 
@@ -116,6 +127,10 @@ pub fn failure(failure: &JobFailure) -> String {
         JobFailure::Undecidable { task } => format!(
             "{task} is undecidable: its attempts gave different outputs and no f + 1 agree. The program may be \
              nondeterministic (clock, random numbers, hash map order), or more than f trackers lie"
+        ),
+        JobFailure::Nondeterministic { task, tracker } => format!(
+            "{task} is nondeterministic: {tracker} ran it twice and gave two outputs. Usual causes are the clock, random \
+             numbers and the order of a hash map; a flaky processor is rare. Nobody is blamed for it"
         ),
         JobFailure::NotRunnable { task, reason } => format!("no tracker could run {task}: {reason}"),
     }

@@ -361,7 +361,9 @@ fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView], jobs: Opt
     }
     interruptible(runtime, async {
         for view in views {
-            if let JobState::Failed(JobFailure::Undecidable { task }) = &view.summary.state {
+            if let JobState::Failed(JobFailure::Undecidable { task } | JobFailure::Nondeterministic { task, .. }) =
+                &view.summary.state
+            {
                 match first_difference(&connection.client, *task).await {
                     Ok(difference) => println!("first difference: {difference}"),
                     Err(error) => println!("the first difference could not be found: {error}"),

@@ -159,10 +159,10 @@ async fn user_code_that_fails_is_named_with_its_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_random_job_is_undecidable_and_nobody_is_blamed() {
+async fn a_random_job_is_nondeterministic_and_nobody_is_blamed() {
     let cluster = builder().trackers(3).start().await.expect("started");
     let (view, _, blamed) = run(&cluster, Wrong::Random).await;
-    let JobState::Failed(JobFailure::Undecidable { task }) = view.summary.state else {
+    let JobState::Failed(JobFailure::Nondeterministic { task, .. }) = view.summary.state else {
         panic!("{:?}", view.summary.state)
     };
     let difference = quorate_tasktracker::first_difference(cluster.client(), task).await.expect("found");

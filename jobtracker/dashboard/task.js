@@ -98,7 +98,7 @@ function attemptsPanel(task) {
         `attempt ${attempt.attempt}`,
         trackerLink(attempt.tracker),
         attempt.domain ?? "–",
-        element("span", null, badge([element("b", null, letter), " ", word], look, says), attempt.rerun ? [" ", badge("redone", "redone", "it brings lost bytes back and decides nothing")] : "", attempt.overdue && word !== "overdue" ? [" ", badge("was overdue", "redone")] : ""),
+        element("span", null, badge([element("b", null, letter), " ", word], look, says), attempt.rerun ? [" ", badge("redone", "redone", "it decides nothing: it brings lost bytes back, or tests its tracker")] : "", attempt.overdue && word !== "overdue" ? [" ", badge("was overdue", "redone")] : ""),
         attempt.ballot ? element("code", null, words.short(attempt.ballot)) : "–",
         words.duration(attempt.ended === null ? NaN : attempt.ended - attempt.placed),
         attempt.cost ? words.bytes(attempt.cost.shuffled) : "–",

@@ -244,6 +244,14 @@ impl Client {
     pub async fn kill(&self, job: JobId) -> Result<(), ClientError> {
         self.done(Command::KillJob(job)).await
     }
+    /// Takes all work from a tracker, and gives it no more.
+    pub async fn quarantine(&self, tracker: TrackerId, reason: String) -> Result<(), ClientError> {
+        self.done(Command::Quarantine { tracker, reason }).await
+    }
+    /// Puts a tracker that is in quarantine on probation.
+    pub async fn readmit(&self, tracker: TrackerId) -> Result<(), ClientError> {
+        self.done(Command::Readmit(tracker)).await
+    }
     /// Makes files, all of them or none.
     pub async fn create_files(&self, files: Vec<(Path, File)>) -> Result<(), ClientError> {
         self.done(Command::CreateFiles(files)).await

@@ -77,9 +77,13 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
     }
 }
 
-/// Of an undecidable job: where its attempts differ first, as long as the trackers keep their bytes.
+/// Of an undecidable or nondeterministic job: where its attempts differ first, as long as the trackers keep their bytes.
 async fn show_difference(connection: &Connection, view: &JobView) -> Result<(), Failure> {
-    let JobState::Failed(JobFailure::Undecidable { task }) = &view.summary.state else { return Ok(()) };
+    let JobState::Failed(JobFailure::Undecidable { task } | JobFailure::Nondeterministic { task, .. }) =
+        &view.summary.state
+    else {
+        return Ok(());
+    };
     match first_difference(&connection.client, *task).await {
         Ok(difference) => print(&format!("first difference: {difference}\n")),
         Err(error) => print(&format!("the first difference is not to be had any more: {error}\n")),
@@ -116,7 +120,10 @@ fn attempts_of(view: &JobView) -> Vec<AttemptId> {
     let job = view.summary.job;
     let tasks: Vec<TaskId> = match &view.summary.state {
         JobState::Failed(
-            JobFailure::Program { task, .. } | JobFailure::Undecidable { task } | JobFailure::NotRunnable { task, .. },
+            JobFailure::Program { task, .. }
+            | JobFailure::Undecidable { task }
+            | JobFailure::NotRunnable { task, .. }
+            | JobFailure::Nondeterministic { task, .. },
         ) => vec![*task],
         JobState::Running | JobState::Waiting(_) | JobState::Succeeded | JobState::Killed => {
             [Stage::Map, Stage::Reduce].map(|stage| TaskId { job, stage, index: 0 }).to_vec()

@@ -50,6 +50,8 @@ pub enum Look {
         /// Whether each vote differs from each other.
         all_differ: bool,
     },
+    /// A tracker ran an attempt of its own again, and gave another output: so the job failed.
+    Changes(#[serde(serialize_with = "as_text")] TrackerId),
 }
 
 /// What the disputes of a job look like.
@@ -69,6 +71,9 @@ pub(super) fn of(
         {
             looks.push(Look::WrongVote(tracker.0));
         }
+    }
+    if let JobState::Failed(JobFailure::Nondeterministic { tracker, .. }) = &view.summary.state {
+        looks.push(Look::Changes(*tracker));
     }
     if let JobState::Failed(JobFailure::Undecidable { task }) = &view.summary.state {
         let camps = all.iter().find(|(id, _)| id == task).map(|(_, camps)| camps.as_slice()).unwrap_or_default();

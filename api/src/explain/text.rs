@@ -191,6 +191,11 @@ impl Display for Look {
                 "trackers of {domains} domains were outvoted, now these, now those: the program does not give the same \
                  each time, or more than f lie. The program's `check-determinism` runs its tasks again and shows what differs."
             ),
+            Look::Changes(tracker) => write!(
+                f,
+                "{tracker} ran a task twice and gave two outputs: the program does not give the same each time. The program's \
+                 `check-determinism` shows what differs."
+            ),
             Look::NobodyAgrees { all_differ: true } => f.write_str(
                 "each vote on a task differs from each other: the program does not give the same each time (a clock, \
                  random numbers, the order of a hash map), or more than f lie.",
@@ -211,7 +216,7 @@ impl Look {
             | Look::Suspected(tracker)
             | Look::OneTracker { tracker, .. }
             | Look::Once(tracker) => Some(*tracker),
-            Look::Smooth | Look::Late | Look::Program { .. } | Look::NobodyAgrees { .. } => None,
+            Look::Smooth | Look::Late | Look::Program { .. } | Look::NobodyAgrees { .. } | Look::Changes(_) => None,
         }
     }
 }

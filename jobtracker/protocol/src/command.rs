@@ -114,6 +114,15 @@ pub enum Command {
     Report(Report),
     /// Replica: it no longer hears from a tracker. Counts when f+1 replicas say so.
     Absent(TrackerId),
+    /// Client: takes all work from a tracker, and gives it no more.
+    Quarantine {
+        /// Which.
+        tracker: TrackerId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Client: puts a tracker that is in quarantine on probation.
+    Readmit(TrackerId),
 }
 
 /// A tracker's presence.

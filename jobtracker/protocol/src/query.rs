@@ -140,6 +140,13 @@ pub enum JobFailure {
         /// Why.
         reason: String,
     },
+    /// The program gives another output when the same tracker runs it again.
+    Nondeterministic {
+        /// The task.
+        task: TaskId,
+        /// A tracker that differs from itself, by its own two votes.
+        tracker: TrackerId,
+    },
 }
 
 impl JobFailure {
@@ -148,7 +155,8 @@ impl JobFailure {
         match self {
             JobFailure::Program { task, .. }
             | JobFailure::Undecidable { task }
-            | JobFailure::NotRunnable { task, .. } => *task,
+            | JobFailure::NotRunnable { task, .. }
+            | JobFailure::Nondeterministic { task, .. } => *task,
         }
     }
 }
@@ -181,7 +189,7 @@ pub struct JobView {
     pub summary: JobSummary,
     /// Where the output is, or will be.
     pub output: Path,
-    /// Attempts started.
+    /// Attempts started that tasks wanted.
     pub attempts: u64,
     /// Sum of the voted attempts' costs.
     pub cost: Cost,
@@ -191,6 +199,8 @@ pub struct JobView {
     pub disputes: Vec<Dispute>,
     /// How many there were in all.
     pub disputed: u64,
+    /// Attempts started in slots that nobody wanted, to test trackers. They are not among [`JobView::attempts`].
+    pub tests: u64,
 }
 
 /// A task that did not go smoothly.
@@ -229,8 +239,25 @@ pub enum Blame {
     None,
     /// It was outvoted or did not deliver: a lie or an accident.
     Suspected,
-    /// What it signed convicts it. It gets no more work.
+    /// What it signed convicts it. It is in quarantine.
     Convicted,
+}
+
+/// What a tracker is given to do.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Duty {
+    /// Whatever there is.
+    #[default]
+    Full,
+    /// Nothing, for this reason. What it stored can still be read: readers check it.
+    Quarantined(String),
+    /// Tasks whose answers are known: it was readmitted, and shows that it works.
+    Probation {
+        /// How many of them it answered rightly.
+        passed: u32,
+        /// How many it takes.
+        needed: u32,
+    },
 }
 
 /// A tracker as the scheduler sees it.
@@ -258,6 +285,8 @@ pub struct TrackerView {
     pub agreed: u64,
     /// Votes that were outvoted.
     pub outvoted: u64,
+    /// What it is given to do.
+    pub duty: Duty,
 }
 
 /// A tracker that something is held against, in short: what every replica says alike of the same history.

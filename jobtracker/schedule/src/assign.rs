@@ -5,6 +5,8 @@
 //! search that fails says whether others are only busy. For each job, stage and urgency an event looks at a bounded
 //! number of tasks that cannot be placed, and the next event goes on behind them.
 //!
+//! Slots that nobody wants then go to attempts that are only about their trackers: `repeats`, `probation`.
+//!
 //! Reducers are placed before their maps are done, and wait in their slots. A job whose reducers could finish does not
 //! wait for such slots: they are taken back from the jobs that only wait in them, stuck ones and the newest first. A job
 //! gets them again when its own reducers can finish, so that nothing goes back and forth.
@@ -14,7 +16,8 @@ use crate::{
     events::Happening,
     job::{Ending, Job},
     pool::{Found, Pool},
-    task::{Attempt, AttemptState},
+    probation::probe,
+    task::{Attempt, AttemptState, Purpose},
     wants::Urgency,
     workforce::{Need, Workforce},
 };
@@ -31,6 +34,7 @@ const URGENCIES: [Urgency; 3] = [Urgency::Urgent, Urgency::Partial, Urgency::Unt
 /// Gives what free slots there are to the tasks that want them.
 pub(crate) fn assign(jobs: &mut BTreeMap<JobId, Job>, workforce: &mut Workforce) {
     for job in jobs.values_mut() {
+        job.examine_undecidable(workforce);
         job.check_stuck(workforce);
         for stage in [Stage::Map, Stage::Reduce] {
             job.place(workforce, stage, Urgency::Urgent);
@@ -44,6 +48,10 @@ pub(crate) fn assign(jobs: &mut BTreeMap<JobId, Job>, workforce: &mut Workforce)
         }
     }
     take_back(jobs, workforce);
+    for job in jobs.values_mut() {
+        job.place_repeats(workforce);
+    }
+    probe(jobs, workforce);
 }
 
 /// Has jobs that only wait in their reduce slots give them up while a job that could use them finds none.
@@ -118,7 +126,7 @@ impl Job {
 
     fn place(&mut self, workforce: &mut Workforce, stage: Stage, urgency: Urgency) {
         let is_held = stage == Stage::Reduce && self.is_held;
-        while self.ending.is_none() && !is_held && !self.is_full(workforce, stage) {
+        while self.ending.is_none() && !is_held && !self.is_in_doubt() && !self.is_full(workforce, stage) {
             // Without a free slot one look tells whether the first task waits for slots or for trackers.
             let max = if self.free_count(workforce, stage) == 0 { 1 } else { SCAN_MAX };
             let batch = self.tasks(stage).wants.next(urgency, max);
@@ -147,7 +155,10 @@ impl Job {
                 Found::Tracker(tracker) => self.start(workforce, id, tracker),
                 Found::Busy => return false,
                 Found::Nobody => {
-                    self.stuck.get_or_insert(id);
+                    if self.stuck.is_none() {
+                        self.stuck = Some(id);
+                        self.doubt_if_disputed(id);
+                    }
                     return false;
                 }
             }
@@ -170,7 +181,7 @@ impl Job {
             load.is_some_and(|load| load.rank == 0)
         };
         let runs_it = workforce.tracker(tracker).is_some_and(|t| self.target.is_empty() || t.target() == self.target);
-        while runs_it && is_good(workforce) {
+        while runs_it && is_good(workforce) && !self.is_in_doubt() {
             let Some(index) = self.maps.wants.pop_local(tracker) else { return };
             let id = self.task_id(Stage::Map, index);
             let wants_any = match self.task(id).and_then(|task| task.urgency) {
@@ -184,7 +195,24 @@ impl Job {
         }
     }
 
+    /// Starts an attempt that the task wants.
     fn start(&mut self, workforce: &mut Workforce, id: TaskId, tracker: TrackerId) {
+        let Some(task) = self.task(id) else { return };
+        let purpose = if task.agreed.is_some() { Purpose::BringsBack } else { Purpose::Decides };
+        if !self.start_for(workforce, id, tracker, purpose) {
+            let reason = format!("it was attempted {ATTEMPTS_MAX} times");
+            self.end(Ending::Failed(JobFailure::NotRunnable { task: id, reason }));
+        }
+    }
+
+    /// Starts an attempt, unless the task had too many; whether it did.
+    pub(crate) fn start_for(
+        &mut self,
+        workforce: &mut Workforce,
+        id: TaskId,
+        tracker: TrackerId,
+        purpose: Purpose,
+    ) -> bool {
         let (now, quorum) = (workforce.now, self.specification.quorum());
         let clock_runs = id.stage == Stage::Map || self.settled.is_some();
         let alarm = clock_runs.then(|| now.after(self.specification.progress_timeout_ms));
@@ -192,31 +220,32 @@ impl Job {
             Stage::Map => self.splits.get(id.index as usize).copied().map(Work::Map),
             Stage::Reduce => Some(Work::Reduce),
         };
-        let (Some(work), Some(task)) = (work, self.task_mut(id)) else { return };
-        let Some(number) = u16::try_from(task.attempts.len()).ok().filter(|number| *number < ATTEMPTS_MAX) else {
-            let reason = format!("it was attempted {ATTEMPTS_MAX} times");
-            return self.end(Ending::Failed(JobFailure::NotRunnable { task: id, reason }));
-        };
-        let is_rerun = task.agreed.is_some();
+        let (Some(work), Some(task)) = (work, self.task_mut(id)) else { return false };
+        let number = u16::try_from(task.attempts.len()).ok().filter(|number| *number < ATTEMPTS_MAX);
+        let Some(number) = number else { return false };
         let attempt = Attempt {
             tracker,
             started: now,
             progressed: now,
             units: 0,
             limit: None,
-            is_rerun,
+            purpose,
             was_overdue: false,
             is_complained: false,
             state: AttemptState::Running,
         };
         task.add_attempt(attempt, quorum);
-        self.attempts += 1;
+        match purpose {
+            Purpose::Decides | Purpose::BringsBack => self.attempts += 1,
+            Purpose::Repeats(_) | Purpose::Probes => self.tests += 1,
+        }
         if let Some(member) = self.crew.get_mut(tracker) {
             member.takes_part = true;
         }
         let attempt = AttemptId { task: id, attempt: number };
         workforce.start(tracker, attempt, work, alarm);
-        workforce.tell(self.id, || Happening::Placed { attempt, tracker, is_rerun });
+        workforce.tell(self.id, || Happening::Placed { attempt, tracker, is_rerun: purpose != Purpose::Decides });
         self.refresh(id);
+        true
     }
 }

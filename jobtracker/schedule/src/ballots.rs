@@ -3,7 +3,7 @@
 use crate::{
     events::Happening,
     job::{Charge, Ending, Job},
-    task::{Attempt, AttemptState, HeardVote},
+    task::{Attempt, AttemptState, HeardVote, Purpose},
     workforce::Workforce,
 };
 use quorate_protocol::{
@@ -29,6 +29,7 @@ impl Job {
     ) {
         let (id, voter) = (heard.vote.attempt, heard.vote.tracker);
         let Some(attempt) = self.attempt(id).filter(|attempt| attempt.tracker == voter) else { return };
+        let purpose = attempt.purpose;
         match &attempt.state {
             AttemptState::Running | AttemptState::Overdue { .. } | AttemptState::Cancelled => {}
             AttemptState::Voted(_) => {
@@ -43,9 +44,13 @@ impl Job {
         workforce.voted(voter, id);
         workforce.tell(self.id, || Happening::Voted { attempt: id, ballot: heard.ballot, cost: *cost });
         self.add_cost(cost);
-        match self.task(id.task).and_then(|task| task.agreed) {
-            None => self.count(workforce, id, charges),
-            Some(agreed) => self.compare_late(workforce, heard, agreed, charges),
+        match (purpose, self.task(id.task).and_then(|task| task.agreed)) {
+            (Purpose::Repeats(of), _) => self.repeated(workforce, id, of, heard.ballot),
+            (Purpose::Probes, _) => self.probed(workforce, id, voter, heard.ballot, charges),
+            (Purpose::Decides | Purpose::BringsBack, None) => self.count(workforce, id, charges),
+            (Purpose::Decides | Purpose::BringsBack, Some(agreed)) => {
+                self.compare_late(workforce, heard, agreed, charges);
+            }
         }
         self.refresh(id.task);
     }
@@ -69,7 +74,7 @@ impl Job {
         if let Some(ballot) = task.quorum(f) {
             self.agree(workforce, id, ballot, charges);
         } else if task.is_undecidable(f) {
-            self.end(Ending::Failed(JobFailure::Undecidable { task: id }));
+            self.doubt_all(workforce, id);
         }
     }
 
@@ -130,6 +135,7 @@ impl Job {
             return;
         }
         self.dispute(id);
+        self.doubt_voter(id, voter);
         charges.extend(self.outvoted(workforce, id, voter));
     }
 
@@ -185,7 +191,7 @@ impl Job {
 
     /// The evidence that a voter was outvoted, by f + 1 votes of other domains than its own. There may be none when the
     /// vote is of an attempt that only was to bring bytes back.
-    fn outvoted(&self, workforce: &Workforce, id: TaskId, voter: TrackerId) -> Option<Charge> {
+    pub(crate) fn outvoted(&self, workforce: &Workforce, id: TaskId, voter: TrackerId) -> Option<Charge> {
         let (task, f) = (self.task(id)?, self.f());
         let agreed = task.agreed?;
         let name = |attempt: u16| AttemptId { task: id, attempt };

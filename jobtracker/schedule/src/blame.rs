@@ -4,8 +4,8 @@
 //! * **B-2** A peer's word that a majority exists is not taken: evidence of kinds whose weight depends on a job's f
 //!   (outvoted, complaints) is made here only. A third party finds the f in the accused's own vote: an accuser would name
 //!   a smaller one.
-//! * **B-3** A conviction quarantines at once: what the tracker runs is lost, its next work is another's. Its votes that
-//!   made a verdict stay, for f + 1 equal votes hold with it or without.
+//!
+//! Nondeterminism is told from lies in `repeats`; what becomes of the convicted is in `probation`.
 
 use crate::{
     Scheduler,
@@ -75,11 +75,9 @@ impl Scheduler {
             let job = attempt.task.job;
             self.workforce.tell(job, || Happening::Blamed { tracker: about, kind: kind(), blame, attempt });
         }
-        let was_convicted = self.blame_of(about) == Blame::Convicted;
         self.workforce.change(about, |tracker| tracker.record.add(evidence, blame));
-        if !was_convicted && self.blame_of(about) == Blame::Convicted {
-            self.lose_work(about, "its tracker is convicted of a lie", true);
-            self.check_served_by(about);
+        if self.blame_of(about) == Blame::Convicted {
+            self.quarantine(about, "it is convicted of a lie", "its tracker is convicted of a lie");
         }
     }
 

@@ -44,6 +44,10 @@ pub(crate) const ANSWER_BYTES_MAX: usize = quorate_protocol::limits::REPLY_BYTES
 pub(crate) const GRACE_TIMEOUTS: u64 = 3;
 /// A copy may take so many times as long as another that voted, before it is overdue whatever progress it claims.
 pub(crate) const STRAGGLER_FACTOR: u64 = 4;
+/// Attempts of one job that wait at a time to be run again by the trackers that ran them.
+pub(crate) const REPEATS_WAITING_MAX: usize = 32;
+/// Tasks with known answers that a tracker on probation must answer rightly.
+pub(crate) const PROBES: u32 = 3;
 /// Tasks up to which debug builds check all of a job's invariants after each command.
 pub(crate) const CHECKED_TASKS_MAX: usize = 256;
 

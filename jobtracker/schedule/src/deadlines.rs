@@ -113,7 +113,7 @@ impl Job {
         let timeout = self.specification.progress_timeout_ms;
         let f = self.f();
         let Some(attempt) = self.attempt_mut(id) else { return };
-        let (tracker, is_alone) = (attempt.tracker, f == 0 || attempt.is_rerun);
+        let (tracker, is_alone) = (attempt.tracker, f == 0 || !attempt.decides());
         workforce.change(tracker, |tracker| {
             tracker.overdue += 1;
             tracker.is_tardy = true;

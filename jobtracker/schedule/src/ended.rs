@@ -84,6 +84,9 @@ impl Scheduler {
             Some(Ending::Failed(failure)) => JobState::Failed(failure),
             Some(Ending::Killed) | None => JobState::Killed,
         };
+        if matches!(state, JobState::Failed(JobFailure::Nondeterministic { .. })) {
+            self.absolve(&job);
+        }
         self.tell_trackers(&job, &state);
         let mut votes = job.differing_votes();
         votes.extend(job.votes_of(&state));
@@ -113,6 +116,13 @@ impl Scheduler {
             if kept > limits::COMPLETIONS_BYTES_MAX as u64 {
                 ended.keep(None);
             }
+        }
+    }
+
+    /// Takes back what the program made look like lies.
+    fn absolve(&mut self, job: &Job) {
+        for tracker in job.participants() {
+            self.workforce.change(tracker, |tracker| tracker.record.absolve(job.id));
         }
     }
 
@@ -250,9 +260,11 @@ impl Job {
     /// All votes of the task that failed the job, unless they are too large.
     fn votes_of(&self, state: &JobState) -> BTreeMap<TaskId, Vec<Signed<Vote>>> {
         let votes = match state {
-            JobState::Failed(JobFailure::Program { task, .. } | JobFailure::Undecidable { task }) => {
-                BTreeMap::from([(*task, self.votes(*task))])
-            }
+            JobState::Failed(
+                JobFailure::Program { task, .. }
+                | JobFailure::Undecidable { task }
+                | JobFailure::Nondeterministic { task, .. },
+            ) => BTreeMap::from([(*task, self.votes(*task))]),
             JobState::Failed(JobFailure::NotRunnable { .. })
             | JobState::Succeeded
             | JobState::Killed

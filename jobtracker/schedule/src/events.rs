@@ -44,7 +44,7 @@ pub enum Happening {
         attempt: AttemptId,
         /// To whom.
         tracker: TrackerId,
-        /// Whether it only brings back the bytes of an agreed task.
+        /// Whether its vote decides nothing: it brings back the bytes of an agreed task, or tests its tracker.
         is_rerun: bool,
     },
     /// A vote came.

@@ -5,7 +5,8 @@ use crate::{
     Scheduler,
     bounds::CHECKED_TASKS_MAX,
     job::Job,
-    task::{Attempt, Task},
+    task::{Attempt, Purpose, Task},
+    tracker::Tracker,
     workforce::Workforce,
 };
 use quorate_protocol::{
@@ -40,8 +41,13 @@ fn broken_by_trackers(scheduler: &Scheduler) -> Vec<String> {
             if tracker.used(stage) > usize::from(tracker.slots(stage)) {
                 broken.push(format!("slots used are at most slots there: {}", tracker.id));
             }
-            if tracker.record.blame == Blame::Convicted && tracker.used(stage) > 0 {
-                broken.push(format!("B-3 the convicted do no work: {}", tracker.id));
+            if tracker.is_quarantined() && tracker.used(stage) > 0 {
+                broken.push(format!("B-3 who is in quarantine does no work: {}", tracker.id));
+            }
+            let purpose = |id: AttemptId| Some(scheduler.jobs.get(&id.task.job)?.attempt(id)?.purpose);
+            let probes = tracker.running(stage).all(|id| purpose(id) == Some(Purpose::Probes));
+            if tracker.is_on_probation() && !probes {
+                broken.push(format!("B-6 on probation only known answers are given: {}", tracker.id));
             }
             let is_known = |id: AttemptId| {
                 let attempt = scheduler.jobs.get(&id.task.job).and_then(|job| job.attempt(id));
@@ -52,6 +58,8 @@ fn broken_by_trackers(scheduler: &Scheduler) -> Vec<String> {
             }
         }
     }
+    let convicted = |tracker: &&Tracker| tracker.record.blame == Blame::Convicted && !tracker.is_quarantined();
+    broken.extend(scheduler.workforce.trackers().filter(convicted).map(|t| format!("B-3 proof quarantines: {}", t.id)));
     if !scheduler.workforce.knows_alarms() {
         broken.push("alarms are those of what runs".to_owned());
     }
@@ -68,6 +76,7 @@ fn broken_by_job(workforce: &Workforce, job: &Job) -> Vec<String> {
                 ("T-1 distinct domains", are_domains_distinct(workforce, task)),
                 ("T-2 at most 2f + 1 attempts", is_within_places(job.f(), task)),
                 ("T-3 agreed by f + 1 equal votes", is_agreed_by_quorum(workforce, job.f(), task)),
+                ("B-5 an attempt is repeated once, by its tracker", are_repeats_own(task)),
                 ("a running attempt holds a slot", hold_slots(workforce, id, task)),
                 ("what is wanted is searched for", wants_are_known(job, id, task)),
                 ("a clock that runs has an alarm", have_alarms(workforce, job, id, task)),
@@ -86,12 +95,24 @@ fn broken_by_job(workforce: &Workforce, job: &Job) -> Vec<String> {
 
 /// Attempts that decide.
 fn deciding(task: &Task) -> impl Iterator<Item = &Attempt> {
-    task.attempts.iter().filter(|attempt| !attempt.is_rerun)
+    task.attempts.iter().filter(|attempt| attempt.decides())
 }
 
 fn are_domains_distinct(workforce: &Workforce, task: &Task) -> bool {
     let domains: Vec<_> = deciding(task).filter(|a| a.keeps_domain()).map(|a| workforce.domain(a.tracker)).collect();
     domains.iter().collect::<BTreeSet<_>>().len() == domains.len()
+}
+
+fn are_repeats_own(task: &Task) -> bool {
+    let mut originals = BTreeSet::new();
+    task.attempts.iter().all(|attempt| match attempt.purpose {
+        Purpose::Repeats(of) => {
+            let original = task.attempts.get(usize::from(of));
+            let is_own = original.is_some_and(|original| original.tracker == attempt.tracker && original.decides());
+            is_own && originals.insert(of)
+        }
+        Purpose::Decides | Purpose::BringsBack | Purpose::Probes => true,
+    })
 }
 
 fn is_within_places(f: u32, task: &Task) -> bool {

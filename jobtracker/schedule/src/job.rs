@@ -5,6 +5,7 @@ use crate::{
     bounds::{COMPLAINT_RERUNS_MAX, RERUNS_MAX},
     events::Happening,
     log::Log,
+    repeats::Repeats,
     table::Table,
     task::{Attempt, AttemptState, Task},
     wants::{Urgency, Wants},
@@ -100,7 +101,11 @@ pub(crate) struct Job {
     /// Whether reducers' clocks have just started, so that they need alarms.
     pub(crate) clocks_start: bool,
     pub(crate) complaints: Complaints,
+    pub(crate) repeats: Repeats,
+    /// Attempts that its tasks wanted.
     pub(crate) attempts: u64,
+    /// Attempts that were about their trackers.
+    pub(crate) tests: u64,
     pub(crate) cost: Cost,
     pub(crate) counters: Counters,
     /// The first disputed tasks.
@@ -305,7 +310,7 @@ impl Job {
         let id = self.task_id(Stage::Map, index);
         let Some(task) = self.task(id).filter(|task| task.agreed.is_some()) else { return };
         let agrees = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| Some(vote.ballot) == task.agreed);
-        let mut reachable = task.attempts.iter().filter(agrees).filter(|attempt| workforce.is_fit(attempt.tracker));
+        let mut reachable = task.attempts.iter().filter(agrees).filter(|attempt| workforce.serves(attempt.tracker));
         let is_served = reachable.clone().any(|attempt| !attempt.is_complained);
         let is_heard = reachable.next().is_none() || task.reruns < COMPLAINT_RERUNS_MAX;
         let (was_lacking, reruns) = (task.is_lacking, task.reruns);

@@ -7,7 +7,7 @@
 //!
 //! A command first lets time pass (`deadlines`), then changes what it names, and last gives free slots to
 //! tasks that want attempts (`assign`). What must hold in between is in [`invariants`], and quoted in the module
-//! texts: T-1 to T-4 in `task`, B-1 to B-3 in `blame`.
+//! texts: T-1 to T-4 in `task`, B-1 and B-2 in `blame`, B-3 and B-6 in `probation`, B-4 and B-5 in `repeats`.
 //!
 //! The job tracker's bound on lies is the job's f for each task. Beyond it a job ends as undecidable, or waits: it
 //! never takes a wrong answer as agreed while at most f of the domains that ran the task lie.
@@ -24,6 +24,8 @@ pub mod invariants;
 mod job;
 mod log;
 mod pool;
+mod probation;
+mod repeats;
 pub mod storage;
 mod submit;
 mod table;
@@ -190,11 +192,22 @@ impl Scheduler {
                 self.check_client(&sender)?;
                 self.kill(*id)
             }
+            (Command::Quarantine { tracker, reason }, Sender::Client(_)) => {
+                self.check_client(&sender)?;
+                self.order_quarantine(*tracker, reason)
+            }
+            (Command::Readmit(tracker), Sender::Client(_)) => {
+                self.check_client(&sender)?;
+                self.readmit(*tracker)
+            }
             (Command::Register(registration), Sender::Tracker(tracker)) => self.register(tracker, registration),
             (Command::Report(report), Sender::Tracker(tracker)) => self.report(tracker, signed, report),
             (Command::Absent(tracker), Sender::Replica(replica)) => self.absent(replica, *tracker),
             (Command::CreateFiles(_) | Command::Remove { .. } | Command::SubmitJob(_) | Command::KillJob(_), _) => {
                 Err(Refusal::NotAllowed("only clients change files and jobs".to_owned()))
+            }
+            (Command::Quarantine { .. } | Command::Readmit(_), _) => {
+                Err(Refusal::NotAllowed("only clients put trackers in quarantine and readmit them".to_owned()))
             }
             (Command::Register(_) | Command::Report(_), _) => {
                 Err(Refusal::NotAllowed("only trackers register and report".to_owned()))

@@ -6,7 +6,7 @@
 //! * **T-3** A verdict is f + 1 equal ballots.
 //!
 //! Once a map task is agreed, its bytes may vanish with the trackers that have them. Attempts that only bring the bytes
-//! back (`is_rerun`) decide nothing, and none of the rules above is about them. What holds of them:
+//! back ([`Purpose::BringsBack`]) decide nothing, and none of the rules above is about them. What holds of them:
 //!
 //! * **T-4** A domain that voted otherwise than was agreed brings no bytes back, and a job of which more than f domains
 //!   contradict one verdict ends: that is beyond its bound. So at most f liars neither go on for ever nor end the job.
@@ -127,6 +127,19 @@ impl AttemptState {
     }
 }
 
+/// What an attempt is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// Its vote decides.
+    Decides,
+    /// It brings back the bytes of an agreed task.
+    BringsBack,
+    /// It shows whether its tracker gives what it gave in this attempt of the task.
+    Repeats(u16),
+    /// It shows whether its tracker, which is on probation, gives what was agreed.
+    Probes,
+}
+
 /// One execution of the task.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Attempt {
@@ -139,8 +152,7 @@ pub(crate) struct Attempt {
     pub(crate) limit: Option<OrderedTime>,
     /// Whether it ever was overdue: people are told, whatever came after.
     pub(crate) was_overdue: bool,
-    /// Whether it only brings back the bytes of an agreed task.
-    pub(crate) is_rerun: bool,
+    pub(crate) purpose: Purpose,
     /// Whether a reader complained about its bytes.
     pub(crate) is_complained: bool,
     pub(crate) state: AttemptState,
@@ -156,6 +168,17 @@ impl Attempt {
             | AttemptState::Declined(_)
             | AttemptState::Withdrawn
             | AttemptState::Cancelled => false,
+        }
+    }
+    /// Whether its vote decides.
+    pub(crate) fn decides(&self) -> bool {
+        self.purpose == Purpose::Decides
+    }
+    /// Whether it is about its tracker, and the task could do without it.
+    pub(crate) fn is_extra(&self) -> bool {
+        match self.purpose {
+            Purpose::Decides | Purpose::BringsBack => false,
+            Purpose::Repeats(_) | Purpose::Probes => true,
         }
     }
     /// Its vote.
@@ -254,7 +277,7 @@ impl Task {
     /// Counts the attempts that decide.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for attempt in self.attempts.iter().filter(|attempt| !attempt.is_rerun) {
+        for attempt in self.attempts.iter().filter(|attempt| attempt.decides()) {
             match &attempt.state {
                 AttemptState::Running => tally.running += 1,
                 AttemptState::Overdue { .. } => tally.overdue += 1,
@@ -275,7 +298,7 @@ impl Task {
 
     /// The attempts that decide and voted for this ballot, with their numbers.
     pub(crate) fn votes_for(&self, ballot: Digest) -> impl Iterator<Item = (u16, &Attempt, &KeptVote)> {
-        let votes = self.attempts.iter().enumerate().filter(|(_, attempt)| !attempt.is_rerun);
+        let votes = self.attempts.iter().enumerate().filter(|(_, attempt)| attempt.decides());
         votes.filter_map(move |(number, attempt)| {
             let vote = attempt.vote().filter(|vote| vote.ballot == ballot)?;
             Some((number as u16, attempt, vote))
@@ -284,7 +307,7 @@ impl Task {
 
     /// The ballot that f + 1 votes agree on.
     pub(crate) fn quorum(&self, f: u32) -> Option<Digest> {
-        let ballots = self.attempts.iter().filter(|attempt| !attempt.is_rerun).filter_map(Attempt::vote);
+        let ballots = self.attempts.iter().filter(|attempt| attempt.decides()).filter_map(Attempt::vote);
         ballots.map(|vote| vote.ballot).find(|ballot| self.votes_for(*ballot).count() as u32 > f)
     }
 
@@ -292,7 +315,8 @@ impl Task {
     /// 2f + 1 places. Each mismatch and each overdue attempt so asks for one more.
     pub(crate) fn wanted(&self, f: u32) -> u32 {
         if self.agreed.is_some() {
-            let is_coming = self.attempts.iter().any(|attempt| attempt.is_rerun && attempt.is_active());
+            let brings = |attempt: &Attempt| attempt.purpose == Purpose::BringsBack && attempt.is_active();
+            let is_coming = self.attempts.iter().any(brings);
             return u32::from(self.is_lacking && !is_coming);
         }
         let tally = self.tally();
@@ -317,19 +341,21 @@ impl Task {
 
     /// Trackers that lost or declined it, or gave bytes that nobody could use.
     pub(crate) fn spoiled(&self) -> Vec<TrackerId> {
-        self.attempts.iter().filter(|attempt| attempt.is_spoiled()).map(|attempt| attempt.tracker).collect()
+        let spoiled = self.attempts.iter().filter(|attempt| attempt.is_spoiled() && !attempt.is_extra());
+        spoiled.map(|attempt| attempt.tracker).collect()
     }
 
-    /// Trackers that voted otherwise than was agreed.
+    /// Trackers that voted otherwise than was agreed, where the task needed their votes.
     pub(crate) fn outvoted(&self) -> impl Iterator<Item = TrackerId> {
         let differs = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| Some(vote.ballot) != self.agreed);
-        self.attempts.iter().filter(|_| self.agreed.is_some()).filter(differs).map(|attempt| attempt.tracker)
+        let counts = |attempt: &&Attempt| self.agreed.is_some() && !attempt.is_extra();
+        self.attempts.iter().filter(counts).filter(differs).map(|attempt| attempt.tracker)
     }
 
     /// Why no further attempt would help, once it was lost or declined too often.
     pub(crate) fn hopeless(&self, f: u32) -> Option<String> {
         let (mut losses, mut declines, mut last) = (0, 0, "");
-        for attempt in &self.attempts {
+        for attempt in self.attempts.iter().filter(|attempt| !attempt.is_extra()) {
             match &attempt.state {
                 AttemptState::Lost(reason) => (losses, last) = (losses + 1, reason),
                 AttemptState::Declined(reason) => (declines, last) = (declines + 1, reason),

@@ -9,10 +9,10 @@ use quorate_protocol::{
     canonical,
     command::Registration,
     evidence::Evidence,
-    ids::{AttemptId, OrderedTime, ReplicaId, Stage, TrackerId},
+    ids::{AttemptId, JobId, OrderedTime, ReplicaId, Stage, TrackerId},
     job::Directive,
     limits::{DIRECTIVES_MAX, EVIDENCE_PER_TRACKER_MAX},
-    query::Blame,
+    query::{Blame, Duty},
     sign::PublicKey,
 };
 use serde::{Deserialize, Serialize};
@@ -65,30 +65,54 @@ pub(crate) struct Record {
     /// The most that any evidence showed.
     pub(crate) blame: Blame,
     /// The evidence.
-    pub(crate) kept: Vec<Evidence>,
+    pub(crate) kept: Vec<(Evidence, Blame)>,
+    /// So many of these, the oldest, are settled: they count no more.
+    settled: usize,
     bytes: usize,
 }
 
 impl Record {
     /// Adds evidence that shows `blame`. The first proof takes the place of suspicions when there is no room.
     pub(crate) fn add(&mut self, evidence: Evidence, blame: Blame) {
-        let is_first_of_its_weight = blame > self.blame;
-        self.blame = self.blame.max(blame);
-        if self.kept.contains(&evidence) {
+        if self.kept.iter().any(|(known, _)| is_same(known, &evidence)) {
             return;
         }
+        let is_first_of_its_weight = blame > self.blame;
+        self.blame = self.blame.max(blame);
         let size = canonical::encode(&evidence).len();
         let fits = |kept: usize, bytes: usize| {
             kept < EVIDENCE_PER_TRACKER_MAX && bytes.saturating_add(size) <= EVIDENCE_BYTES_MAX
         };
         if is_first_of_its_weight && !fits(self.kept.len(), self.bytes) {
             self.kept.clear();
-            self.bytes = 0;
+            (self.settled, self.bytes) = (0, 0);
         }
         if is_first_of_its_weight || fits(self.kept.len(), self.bytes) {
             self.bytes = self.bytes.saturating_add(size);
-            self.kept.push(evidence);
+            self.kept.push((evidence, blame));
         }
+    }
+
+    /// What is kept so far counts no more.
+    pub(crate) fn settle(&mut self) {
+        self.settled = self.kept.len();
+        self.blame = Blame::None;
+    }
+
+    /// Takes back that the tracker was outvoted in a job whose program gives another output each time.
+    pub(crate) fn absolve(&mut self, job: JobId) {
+        let is_void = |evidence: &Evidence| match evidence {
+            Evidence::Outvoted { vote, .. } => vote.peek().is_ok_and(|vote| vote.attempt.task.job == job),
+            Evidence::TwoVotes(..)
+            | Evidence::WrongSegment { .. }
+            | Evidence::WrongChunk(_)
+            | Evidence::Garbled { .. }
+            | Evidence::Complaints { .. } => false,
+        };
+        self.settled -= self.kept.iter().take(self.settled).filter(|(evidence, _)| is_void(evidence)).count();
+        self.kept.retain(|(evidence, _)| !is_void(evidence));
+        self.bytes = self.kept.iter().map(|(evidence, _)| canonical::encode(evidence).len()).sum();
+        self.blame = self.kept.iter().skip(self.settled).map(|(_, blame)| *blame).max().unwrap_or_default();
     }
 }
 
@@ -98,6 +122,16 @@ struct Held {
     attempt: AttemptId,
     /// When it must next be looked at; `None` for a reducer whose clock stands still.
     alarm: Option<OrderedTime>,
+}
+
+/// Whether two pieces of evidence say the same.
+fn is_same(one: &Evidence, other: &Evidence) -> bool {
+    match (one, other) {
+        (Evidence::TwoVotes(first, second), Evidence::TwoVotes(third, fourth)) => {
+            (first, second) == (third, fourth) || (first, second) == (fourth, third)
+        }
+        _ => one == other,
+    }
 }
 
 /// A tracker of the configuration.
@@ -114,6 +148,10 @@ pub(crate) struct Tracker {
     pub(crate) absent: BTreeSet<ReplicaId>,
     pub(crate) directives: Directives,
     pub(crate) record: Record,
+    /// What it is given to do.
+    pub(crate) duty: Duty,
+    /// The map task where the next search for one with a known answer begins.
+    pub(crate) probed: u32,
     /// Whether its latest word on an attempt is that it was overdue.
     pub(crate) is_tardy: bool,
     pub(crate) overdue: u64,
@@ -145,6 +183,8 @@ impl Tracker {
             absent: BTreeSet::new(),
             directives: Directives::default(),
             record: Record::default(),
+            duty: Duty::Full,
+            probed: 0,
             is_tardy: false,
             overdue: 0,
             agreed: 0,
@@ -262,7 +302,33 @@ impl Tracker {
 
     /// Whether it may be given work, now or when a slot is free.
     pub(crate) fn is_fit(&self) -> bool {
+        self.live && self.duty == Duty::Full
+    }
+    /// Whether it is there, and what it stored may be asked for.
+    pub(crate) fn serves(&self) -> bool {
         self.live && self.record.blame != Blame::Convicted
+    }
+    /// Whether it may do nothing.
+    pub(crate) fn is_quarantined(&self) -> bool {
+        match self.duty {
+            Duty::Quarantined(_) => true,
+            Duty::Full | Duty::Probation { .. } => false,
+        }
+    }
+    /// Whether it is there and has to show that it works.
+    pub(crate) fn is_on_probation(&self) -> bool {
+        let is_on_probation = match self.duty {
+            Duty::Probation { .. } => true,
+            Duty::Full | Duty::Quarantined(_) => false,
+        };
+        self.live && is_on_probation
+    }
+    /// Whether it can be given a task to show it.
+    pub(crate) fn can_be_probed(&self) -> bool {
+        self.is_on_probation()
+            && self.slots(Stage::Map) > 0
+            && self.used(Stage::Map) == 0
+            && self.directives.len() < DIRECTIVES_CLOGGED
     }
 
     /// Its load, when it has a free slot.
@@ -291,7 +357,7 @@ pub(crate) type Alarm = (OrderedTime, AttemptId);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_protocol::{digest::Digest, ids::JobId, sign::Signed, vote::Served};
+    use quorate_protocol::{digest::Digest, sign::Signed, vote::Served};
 
     fn ended(n: u64) -> Directive {
         Directive::JobEnded { job: JobId::new(n), publish: Vec::new(), keep: Vec::new() }
@@ -338,6 +404,6 @@ mod tests {
         record.add(evidence(0), Blame::Suspected);
         assert_eq!(record.kept.len(), EVIDENCE_PER_TRACKER_MAX);
         record.add(evidence(200), Blame::Convicted);
-        assert_eq!((record.blame, record.kept), (Blame::Convicted, vec![evidence(200)]));
+        assert_eq!((record.blame, record.kept), (Blame::Convicted, vec![(evidence(200), Blame::Convicted)]));
     }
 }

@@ -1,6 +1,13 @@
 //! Answers to questions.
 
-use crate::{Scheduler, bounds::ANSWER_BYTES_MAX, job::Job, tracker::Tracker, workforce::Workforce};
+use crate::{
+    Scheduler,
+    bounds::ANSWER_BYTES_MAX,
+    job::Job,
+    task::{Attempt, Purpose},
+    tracker::Tracker,
+    workforce::Workforce,
+};
 use quorate_protocol::{
     canonical,
     certificate::Completion,
@@ -131,7 +138,8 @@ impl Scheduler {
 
     fn evidence(&self, id: TrackerId) -> Result<Answer, Refusal> {
         let tracker = self.workforce.tracker(id).ok_or_else(|| Refusal::NotFound(id.to_string()))?;
-        Ok(Answer::Evidence(fitting(tracker.record.kept.clone())))
+        let kept = tracker.record.kept.iter().map(|(evidence, _)| evidence.clone());
+        Ok(Answer::Evidence(fitting(kept.collect())))
     }
 }
 
@@ -161,6 +169,7 @@ impl Tracker {
             overdue: self.overdue,
             agreed: self.agreed,
             outvoted: self.outvoted,
+            duty: self.duty.clone(),
         }
     }
 }
@@ -212,12 +221,22 @@ impl Job {
             counters: self.counters.clone(),
             disputes: self.disputes.iter().filter_map(|id| self.dispute_view(*id)).collect(),
             disputed: self.disputed,
+            tests: self.tests,
         }
     }
 
     fn dispute_view(&self, id: TaskId) -> Option<Dispute> {
         let task = self.task(id)?;
-        let numbered = (0u16..).zip(&task.attempts);
+        // What is only about trackers is shown where it came out otherwise.
+        let tells = |attempt: &Attempt| match attempt.purpose {
+            Purpose::Decides | Purpose::BringsBack => true,
+            Purpose::Probes => attempt.vote().is_some_and(|vote| Some(vote.ballot) != task.agreed),
+            Purpose::Repeats(of) => {
+                let first = task.attempts.get(usize::from(of)).and_then(Attempt::vote);
+                attempt.vote().is_some_and(|vote| first.is_some_and(|first| first.ballot != vote.ballot))
+            }
+        };
+        let numbered = (0u16..).zip(&task.attempts).filter(|(_, attempt)| tells(attempt));
         let attempts = numbered
             .map(|(number, attempt)| (AttemptId { task: id, attempt: number }, attempt.tracker, task.standing(attempt)))
             .collect();

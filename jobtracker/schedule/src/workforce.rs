@@ -77,6 +77,8 @@ pub(crate) struct Workforce {
     trackers: Table<Tracker>,
     maps: Pools,
     reduces: Pools,
+    /// Trackers that are there and on probation.
+    probation: BTreeSet<TrackerId>,
     /// Of each tracker that runs something with an alarm, when the first one rings.
     alarms: BTreeSet<(OrderedTime, TrackerId)>,
     /// What happens, for whoever listens.
@@ -97,6 +99,7 @@ impl Workforce {
             trackers,
             maps: Pools::default(),
             reduces: Pools::default(),
+            probation: BTreeSet::new(),
             alarms: BTreeSet::new(),
             events: Events::default(),
         }
@@ -121,7 +124,15 @@ impl Workforce {
     pub(crate) fn domain_label(&self, tracker: &Tracker) -> &Domain {
         &self.domains[tracker.domain.0 as usize]
     }
-    /// Whether a tracker is there and not convicted.
+    /// Whether a tracker is there, and what it stored may be asked for.
+    pub(crate) fn serves(&self, id: TrackerId) -> bool {
+        self.trackers.get(id).is_some_and(Tracker::serves)
+    }
+    /// The trackers that are there and on probation.
+    pub(crate) fn on_probation(&self) -> Vec<TrackerId> {
+        self.probation.iter().copied().collect()
+    }
+    /// Whether a tracker is there and may be given work.
     pub(crate) fn is_fit(&self, id: TrackerId) -> bool {
         self.trackers.get(id).is_some_and(Tracker::is_fit)
     }
@@ -131,8 +142,16 @@ impl Workforce {
         let Some(tracker) = self.trackers.get_mut(id) else { return };
         let offers = |tracker: &Tracker| [Stage::Map, Stage::Reduce].map(|stage| tracker.offer(stage));
         let (before, alarm) = (offers(tracker), tracker.next_alarm());
+        let was_on_probation = tracker.is_on_probation();
         change(tracker);
         let after = offers(tracker);
+        if was_on_probation != tracker.is_on_probation() {
+            if was_on_probation {
+                self.probation.remove(&id)
+            } else {
+                self.probation.insert(id)
+            };
+        }
         if alarm != tracker.next_alarm() {
             alarm.map(|alarm| self.alarms.remove(&(alarm, id)));
             self.alarms.extend(tracker.next_alarm().map(|alarm| (alarm, id)));

@@ -368,7 +368,7 @@ fn story(number: u16, attempt: &AttemptRecord) -> Vec<Moment> {
         let (attempt, tracker) = (Some(number), Some(tracker.number()));
         Moment { time: time.0, what, attempt, tracker, text }
     };
-    let again = if attempt.is_rerun { " to bring its bytes back" } else { "" };
+    let again = if attempt.is_rerun { ", to decide nothing" } else { "" };
     let mut moments = vec![moment(attempt.placed, "placed", format!("attempt {number} was given to {tracker}{again}"))];
     moments.extend(
         attempt.overdue.map(|time| moment(time, "overdue", format!("attempt {number} on {tracker} is overdue"))),

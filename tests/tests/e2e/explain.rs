@@ -228,14 +228,16 @@ async fn dice_look_like_a_program_and_blame_nobody() {
     let job = cluster.submit(specification).await.expect("submitted");
     cluster.wait(job, PATIENCE).await.expect("it ends");
     let explanation = explain(cluster.connection(), job, None).await.expect("explained");
-    assert_eq!(explanation.looks, [Look::NobodyAgrees { all_differ: true }], "{explanation}");
+    assert!(matches!(explanation.looks.as_slice(), [Look::Changes(_)]), "{explanation}");
     assert_eq!(explanation.disputes.len(), 1);
     let record = |finding: &Finding| match finding {
         Finding::Difference(difference) => difference.record,
         other => panic!("{other}"),
     };
     let records: Vec<_> = explanation.disputes[0].findings.iter().map(record).collect();
-    assert_eq!(records, [Some((2, Vouched::Both)); 2], "the first vote beside each other one: {explanation}");
+    // Three trackers voted, and one of them twice at least.
+    assert!(records.len() >= 3, "the first vote beside each other one: {explanation}");
+    assert!(records.iter().all(|record| *record == Some((2, Vouched::Both))), "{explanation}");
     cluster.stop().await;
 }
 

@@ -41,9 +41,9 @@ async fn run(entry: &str, text: &[u8], f: u32) -> (LocalCluster, JobView) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_output_is_undecidable_and_the_first_differing_record_is_named() {
+async fn random_output_is_nondeterministic_and_the_first_differing_record_is_named() {
     let (cluster, view) = run("dice", b"a\nb\nroll\nz\n", 1).await;
-    let JobState::Failed(JobFailure::Undecidable { task }) = view.summary.state else {
+    let JobState::Failed(JobFailure::Nondeterministic { task, .. }) = view.summary.state else {
         panic!("{}", quorate::report::job(&view))
     };
     assert_eq!((task.stage, task.index), (Stage::Map, 0));

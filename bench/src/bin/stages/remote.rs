@@ -14,7 +14,7 @@ use quorate_protocol::{
     cluster::{Agreement, Cluster, ReplicaMember, TrackerMember},
     digest::ChunkId,
     ids::{Domain, ReplicaId, TrackerId},
-    query::{Blame, TrackerView},
+    query::{Blame, Duty, TrackerView},
     sign::SecretKey,
 };
 use quorate_tasktracker::{Neighbours, Options, Programs, Tracker};
@@ -106,6 +106,7 @@ impl Serving {
             overdue: 0,
             agreed: 0,
             outvoted: 0,
+            duty: Duty::Full,
         }
     }
 }

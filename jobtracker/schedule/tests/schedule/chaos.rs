@@ -10,10 +10,10 @@ use quorate_protocol::{
 use std::collections::BTreeSet;
 
 /// xorshift64*: the tests need no better one, and it must not change with a library.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -50,7 +50,7 @@ fn lie(world: &mut World, dice: &mut Dice, id: u32, attempt: AttemptId) {
 }
 
 /// Complains about everybody who can serve some map task's output.
-fn complain_falsely(world: &mut World, dice: &mut Dice, id: u32, job: JobId) {
+pub(crate) fn complain_falsely(world: &mut World, dice: &mut Dice, id: u32, job: JobId) {
     let seen = &world.seen[&job];
     if seen.is_empty() {
         return;

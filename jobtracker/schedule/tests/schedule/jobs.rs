@@ -212,6 +212,10 @@ fn waiting_with_all_slots(world: &mut World) -> JobId {
     world.vote(runners[0].0, runners[0].1, ballot(map(job, 0), "lie"));
     world.vote_right(runners[1].0, runners[1].1);
     assert!(matches!(world.state(job), JobState::Waiting(_)));
+    // Each says the same again.
+    for (id, attempt) in world.runners(map(job, 0)) {
+        world.vote(id, attempt, ballot(map(job, 0), if id == runners[0].0 { "lie" } else { "" }));
+    }
     assert_eq!(world.runners(reduce(job, 0)).len(), 2);
     job
 }

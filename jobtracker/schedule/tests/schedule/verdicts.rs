@@ -87,7 +87,7 @@ fn with_f_two_one_more_attempt_is_started_as_soon_as_votes_differ() {
 }
 
 #[test]
-fn votes_that_all_differ_are_undecidable_and_nobody_is_blamed() {
+fn votes_that_all_differ_are_undecidable_when_each_tracker_says_the_same_again() {
     for stage in [Stage::Map, Stage::Reduce] {
         let mut world = World::new(&["a", "b", "c", "d"], 1);
         let job = world.submit(specification(1, 1));
@@ -97,14 +97,20 @@ fn votes_that_all_differ_are_undecidable_and_nobody_is_blamed() {
                 world.vote_right(id, attempt);
             }
         }
+        let mut rounds = BTreeMap::new();
         for round in 0..3 {
             let (id, attempt) = world.runners(task)[0];
+            rounds.insert(id, round);
             assert_eq!(world.state(job), JobState::Running);
             world.vote(id, attempt, ballot(task, &format!("random {round}")));
         }
+        for (id, attempt) in world.runners(task) {
+            assert_eq!(world.state(job), JobState::Running, "they are asked again before the job ends");
+            world.vote(id, attempt, ballot(task, &format!("random {}", rounds[&id])));
+        }
         assert_eq!(world.state(job), JobState::Failed(JobFailure::Undecidable { task }));
         assert!(world.blamed().is_empty());
-        assert_eq!(world.votes(task).len(), 3);
+        assert_eq!(world.votes(task).len(), 6);
         assert!(world.standings(job, task).iter().all(|(_, standing)| matches!(standing, Standing::Voted(_))));
         world.listen_all();
         let ended = || world.processes.values().filter_map(|process| process.ended.get(&job));

@@ -105,6 +105,9 @@ fn failed(failure: &JobFailure) -> String {
         JobFailure::Undecidable { task } => {
             format!("{task} is undecidable: no f + 1 votes agree, and no more can be asked for")
         }
+        JobFailure::Nondeterministic { task, tracker } => {
+            format!("{task} is nondeterministic: {tracker} ran it twice and gave two outputs")
+        }
         JobFailure::NotRunnable { task, reason } => format!("{task} could not be run: {reason}"),
     }
 }
