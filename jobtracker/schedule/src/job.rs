@@ -275,7 +275,7 @@ impl Job {
     pub(crate) fn log_verdict(&mut self, index: u32) {
         let Some(task) = self.task(self.task_id(Stage::Map, index)) else { return };
         let Some(ballot) = task.agreed else { return };
-        let agrees = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| vote.ballot == ballot);
+        let agrees = |attempt: &&Attempt| attempt.has_for_readers(ballot);
         let numbered = (0u16..).zip(&task.attempts).filter(|(_, attempt)| agrees(attempt));
         let voters: Vec<u16> = numbered.map(|(number, _)| number).collect();
         self.verdicts.push(index, &voters);
@@ -309,7 +309,7 @@ impl Job {
     pub(crate) fn check_served(&mut self, workforce: &mut Workforce, index: u32) {
         let id = self.task_id(Stage::Map, index);
         let Some(task) = self.task(id).filter(|task| task.agreed.is_some()) else { return };
-        let agrees = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| Some(vote.ballot) == task.agreed);
+        let agrees = |attempt: &&Attempt| task.agreed.is_some_and(|agreed| attempt.has_for_readers(agreed));
         let mut reachable = task.attempts.iter().filter(agrees).filter(|attempt| workforce.serves(attempt.tracker));
         let is_served = reachable.clone().any(|attempt| !attempt.is_complained);
         let is_heard = reachable.next().is_none() || task.reruns < COMPLAINT_RERUNS_MAX;

@@ -181,6 +181,10 @@ impl Attempt {
             Purpose::Repeats(_) | Purpose::Probes => true,
         }
     }
+    /// Whether readers are told that it has the output of this ballot.
+    pub(crate) fn has_for_readers(&self, ballot: Digest) -> bool {
+        !self.is_extra() && self.vote().is_some_and(|vote| vote.ballot == ballot)
+    }
     /// Its vote.
     pub(crate) fn vote(&self) -> Option<&KeptVote> {
         match &self.state {

@@ -12,7 +12,6 @@ use quorate_protocol::{
     canonical,
     certificate::Completion,
     command::Refusal,
-    evidence::Evidence,
     ids::{AttemptId, JobId, OrderedTime, Stage, TaskId, TrackerId},
     job::JobPlan,
     limits,
@@ -60,7 +59,7 @@ impl Scheduler {
     pub fn suspects(&self) -> Vec<Suspect> {
         let blamed = |tracker: &&Tracker| tracker.record.blame != Blame::None || !tracker.record.kept.is_empty();
         let suspect = |tracker: &Tracker| {
-            let kinds: BTreeSet<&str> = tracker.record.kept.iter().map(Evidence::kind).collect();
+            let kinds: BTreeSet<&str> = tracker.record.kept.iter().map(|(evidence, _)| evidence.kind()).collect();
             Suspect {
                 tracker: tracker.id,
                 domain: self.workforce.domain_label(tracker).clone(),

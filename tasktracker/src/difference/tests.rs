@@ -295,6 +295,7 @@ impl Served {
             overdue: 0,
             agreed: 0,
             outvoted: 0,
+            duty: quorate_protocol::query::Duty::Full,
         };
         (Self { id, segment, _folder: folder, _stop: stop.drop_guard() }, view)
     }

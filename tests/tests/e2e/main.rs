@@ -16,6 +16,7 @@ mod lying_replicas;
 mod page;
 mod processes;
 mod programs;
+mod quarantine;
 mod replicas;
 mod sandbox;
 mod terasort;

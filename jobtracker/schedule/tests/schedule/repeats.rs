@@ -82,7 +82,8 @@ fn when_more_than_f_domains_differ_from_themselves_the_job_fails_and_suspicion_i
     assert!(world.blamed().is_empty(), "nobody is blamed for what the program does");
     assert_eq!(world.votes(again.task).len(), 5, "the votes are kept, so that everybody can see it");
     world.listen_all();
-    assert!(world.processes.values().filter_map(|p| p.ended.get(&job)).all(|(_, keeps_segments)| *keeps_segments));
+    let kept = world.processes.values().filter_map(|p| p.ended.get(&job)).flat_map(|(_, keep)| keep);
+    assert_eq!(kept.filter(|attempt| attempt.task == again.task).count(), 5, "so is what was voted on");
     assert!(world.trackers().iter().all(|view| view.map_slots.0 + view.reduce_slots.0 == 0), "slots are free again");
 }
 
