@@ -1,12 +1,14 @@
 //! Answers from a job's record: its stages, the vote matrix, and the story of a task.
 
 use super::answers::{
-    Attempt, AttemptCounts, AttemptOfTracker, Ballot, Cost, Durations, Events, Job, JobDetail, Moment, Slow, Stage,
-    TaskCounts, TaskDetail, Tasks, attempt_letter, attempt_state, task_letter, task_name, task_state,
+    Attempt, AttemptCounts, AttemptOfTracker, Ballot, Cost, Disputed, DisputedAttempt, Durations, Events, Job,
+    JobDetail, Moment, Slow, Stage, TaskCounts, TaskDetail, Tasks, attempt_letter, attempt_state, task_letter,
+    task_name, task_state,
 };
 use crate::record::{AttemptRecord, AttemptStanding, End, JobRecord, StageRecord, TaskRecord, TaskStanding};
 use quorate_protocol::{
     ids::{self, TaskId, TrackerId},
+    limits,
     query::{Blame, JobView},
 };
 use quorate_schedule::events::AttemptEnd;
@@ -60,7 +62,7 @@ impl Story {
             attempts,
             cost,
             counters: record.counters().cloned().unwrap_or_default(),
-            disputes: Vec::new(),
+            disputes: disputes(record),
             entry: None,
             inputs: Vec::new(),
             stages: Vec::new(),
@@ -83,6 +85,30 @@ impl Story {
         detail.record = if self.is_live { "live" } else { "kept" };
         detail
     }
+}
+
+/// The first tasks that did not go smoothly, as the scheduler tells them of a job that it remembers.
+fn disputes(record: &JobRecord) -> Vec<Disputed> {
+    let all = [ids::Stage::Map, ids::Stage::Reduce].into_iter().flat_map(|stage| {
+        let tasks = (0u32..).zip(&record.stage(stage).tasks);
+        tasks.map(move |(index, task)| (TaskId { job: record.job, stage, index }, task))
+    });
+    let disputed = all.filter(|(_, task)| task.is_disputed()).take(limits::DISPUTES_PER_JOB_MAX);
+    disputed
+        .map(|(id, task)| {
+            let attempts = (0u16..).zip(&task.attempts).map(|(attempt, told)| DisputedAttempt {
+                attempt,
+                tracker: told.tracker.number(),
+                state: attempt_state(task.standing_of(told)),
+                ballot: match &told.end {
+                    Some((_, End::Voted { ballot, .. })) => Some(ballot.short()),
+                    Some((_, End::Not(_))) | None => None,
+                },
+                why: why(told),
+            });
+            Disputed { task: task_name(id), attempts: attempts.collect() }
+        })
+        .collect()
 }
 
 /// Attempts, and what those cost that voted.

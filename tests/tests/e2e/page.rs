@@ -110,6 +110,13 @@ async fn the_record_of_the_job(cluster: &Processes, job: u64) {
     let page = past.show_page(tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port")).expect("an address");
     let address = page.address().to_string();
     let replayed = json(&address, &path).await;
+    let names = |shown: &Value| -> Vec<String> {
+        let disputes = shown["disputes"].as_array().expect("disputes");
+        let mut names: Vec<String> = disputes.iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&replayed), names(&shown));
     for same in ["stages", "events", "attempts", "cost", "counters", "state", "disputed", "until"] {
         assert_eq!(replayed[same], shown[same], "{same}");
     }
