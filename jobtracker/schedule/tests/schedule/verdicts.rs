@@ -57,15 +57,18 @@ fn an_outvoted_tracker_is_suspected_and_one_more_attempt_decides() {
     let standings = world.standings(job, task);
     assert!(matches!(&standings[0], (id, Standing::Outvoted(_)) if *id == liar.0), "{standings:?}");
     assert!(standings[1..].iter().all(|(_, standing)| matches!(standing, Standing::Agreed(_))), "{standings:?}");
+    let again = world.runners(task)[0];
+    world.vote(again.0, again.1, ballot(task, "lie"));
     world.work();
     world.assert_right(job, "/out", 1);
     assert_eq!((world.tracker(liar.0).outvoted, world.job(job).disputed), (1, 1));
     // What explains the dispute outlives the job: all votes, and on each of their trackers the bytes.
-    assert_eq!(world.votes(task).len(), 3);
+    assert_eq!(world.votes(task).len(), 4);
     assert_eq!(world.votes(reduce(job, 0)).len(), 2);
     world.listen_all();
-    for (id, attempt) in [liar, honest, third[0]] {
-        assert_eq!(world.processes[&id].ended[&job].1, [attempt]);
+    for (id, attempts) in [(liar.0, vec![liar.1, again.1]), (honest.0, vec![honest.1]), (third[0].0, vec![third[0].1])]
+    {
+        assert_eq!(world.processes[&id].ended[&job].1, attempts);
     }
 }
 
@@ -116,7 +119,7 @@ fn votes_that_all_differ_are_undecidable_when_each_tracker_says_the_same_again()
         let ended = || world.processes.values().filter_map(|process| process.ended.get(&job));
         assert!(ended().all(|(publish, _)| publish.is_empty()));
         let kept: Vec<_> = ended().flat_map(|(_, keep)| keep).map(|attempt| attempt.task).collect();
-        assert_eq!(kept, [task; 3], "those that voted keep their bytes");
+        assert_eq!(kept, [task; 6], "those that voted keep their bytes");
         assert!(
             world.trackers().iter().all(|view| view.map_slots.0 + view.reduce_slots.0 == 0),
             "slots are free again"
