@@ -47,7 +47,7 @@ impl Job {
         match (purpose, self.task(id.task).and_then(|task| task.agreed)) {
             (Purpose::Repeats(of), _) => self.repeated(workforce, id, of, heard.ballot),
             (Purpose::Probes, _) => self.probed(workforce, id, voter, heard.ballot, charges),
-            (Purpose::Decides | Purpose::BringsBack, None) => self.count(workforce, id, charges),
+            (Purpose::Decides | Purpose::BringsBack, None) => self.count(workforce, heard, charges),
             (Purpose::Decides | Purpose::BringsBack, Some(agreed)) => {
                 self.compare_late(workforce, heard, agreed, charges);
             }
@@ -63,34 +63,32 @@ impl Job {
     }
 
     /// Counts the votes of an undecided task after one more came.
-    fn count(&mut self, workforce: &mut Workforce, voted: AttemptId, charges: &mut Vec<Charge>) {
-        self.limit_stragglers(workforce, voted);
-        let (id, f) = (voted.task, self.f());
+    fn count(&mut self, workforce: &mut Workforce, heard: &HeardVote<'_>, charges: &mut Vec<Charge>) {
+        self.limit_stragglers(workforce, heard.vote.attempt);
+        let (id, f) = (heard.vote.attempt.task, self.f());
         let Some(task) = self.task(id) else { return };
         if task.tally().differs {
             self.dispute(id);
         }
         let Some(task) = self.task(id) else { return };
-        if let Some(ballot) = task.quorum(f) {
-            self.agree(workforce, id, ballot, charges);
+        if task.quorum(f) == Some(heard.ballot) {
+            self.agree(workforce, heard, charges);
         } else if task.is_undecidable(f) {
             self.doubt_all(workforce, id);
         }
     }
 
-    /// The verdict: f + 1 equal ballots.
-    fn agree(&mut self, workforce: &mut Workforce, id: TaskId, agreed: Digest, charges: &mut Vec<Charge>) {
+    /// The verdict: f + 1 equal ballots, of which this was the last.
+    fn agree(&mut self, workforce: &mut Workforce, heard: &HeardVote<'_>, charges: &mut Vec<Charge>) {
+        let (id, agreed, ballot) = (heard.vote.attempt.task, heard.ballot, &heard.vote.ballot);
         let Some(task) = self.task_mut(id) else { return };
         task.agreed = Some(agreed);
-        let Some(ballot) = task.ballot(agreed) else {
-            unreachable!("T-3: an agreed ballot was read when its votes were checked")
-        };
         workforce.tell(id.job, || Happening::Agreed { task: id, ballot: agreed });
         let message = task.votes_for(agreed).next().map_or(String::new(), |(_, _, vote)| vote.message.to_string());
         self.cancel_rest(workforce, id);
         self.judge_voters(workforce, id, agreed, charges);
         self.tasks_mut(id.stage).agreed += 1;
-        self.add_counters(&ballot);
+        self.add_counters(ballot);
         match ballot {
             Ballot::Map { .. } => self.publish_map(workforce, id.index),
             Ballot::Reduce { .. } => {
@@ -99,6 +97,7 @@ impl Job {
                 }
             }
             Ballot::Failed { kind, record } => {
+                let (kind, record) = (*kind, *record);
                 self.end(Ending::Failed(JobFailure::Program { task: id, kind, record, message }));
             }
         }
@@ -124,10 +123,7 @@ impl Job {
         is_agreed: bool,
         charges: &mut Vec<Charge>,
     ) {
-        workforce.change(voter, |tracker| match is_agreed {
-            true => tracker.agreed += 1,
-            false => tracker.outvoted += 1,
-        });
+        workforce.judged(voter, is_agreed);
         if is_agreed {
             if let Some(member) = self.crew.get_mut(voter).filter(|_| id.stage == Stage::Map) {
                 member.served.push(id.index);

@@ -3,7 +3,7 @@
 use crate::{
     bounds::{DIRECTIVES_CLOGGED, EVIDENCE_BYTES_MAX},
     pool::Load,
-    workforce::DomainIndex,
+    workforce::{DomainIndex, TargetIndex},
 };
 use quorate_protocol::{
     canonical,
@@ -155,8 +155,8 @@ pub(crate) struct Tracker {
     /// Whether its latest word on an attempt is that it was overdue.
     pub(crate) is_tardy: bool,
     pub(crate) overdue: u64,
-    pub(crate) agreed: u64,
-    pub(crate) outvoted: u64,
+    /// Its registration's target, as the pools know it.
+    pub(crate) target: Option<TargetIndex>,
     /// What holds its slots, in order.
     running_maps: Vec<Held>,
     running_reduces: Vec<Held>,
@@ -187,8 +187,7 @@ impl Tracker {
             probed: 0,
             is_tardy: false,
             overdue: 0,
-            agreed: 0,
-            outvoted: 0,
+            target: None,
             running_maps: Vec::new(),
             running_reduces: Vec::new(),
             alarm: None,

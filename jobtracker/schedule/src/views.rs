@@ -155,6 +155,7 @@ fn fitting<T: Serialize>(all: Vec<T>) -> Vec<T> {
 
 impl Tracker {
     fn view(&self, workforce: &Workforce) -> TrackerView {
+        let votes = workforce.votes(self.id);
         let used = |stage| u16::try_from(self.used(stage)).unwrap_or(u16::MAX);
         TrackerView {
             id: self.id,
@@ -166,8 +167,8 @@ impl Tracker {
             blame: self.record.blame,
             evidence: self.record.kept.len() as u32,
             overdue: self.overdue,
-            agreed: self.agreed,
-            outvoted: self.outvoted,
+            agreed: votes.agreed,
+            outvoted: votes.outvoted,
             duty: self.duty.clone(),
         }
     }

@@ -21,6 +21,53 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) struct DomainIndex(pub(crate) u32);
 
+/// A target that a tracker has, by a number of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct TargetIndex(u32);
+
+/// The targets that trackers registered for, so that a change of a tracker compares no names.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Targets {
+    /// By name, with how many trackers have it.
+    known: BTreeMap<String, (TargetIndex, u32)>,
+    next: u32,
+}
+
+impl Targets {
+    fn index(&self, name: &str) -> Option<TargetIndex> {
+        self.known.get(name).map(|(index, _)| *index)
+    }
+    /// One more tracker has it. The empty name is none.
+    fn enter(&mut self, name: &str) -> Option<TargetIndex> {
+        if name.is_empty() {
+            return None;
+        }
+        if let Some((index, trackers)) = self.known.get_mut(name) {
+            *trackers += 1;
+            return Some(*index);
+        }
+        let index = TargetIndex(self.next);
+        self.next += 1;
+        self.known.insert(name.to_owned(), (index, 1));
+        Some(index)
+    }
+    /// One tracker less has it.
+    fn leave(&mut self, name: &str) {
+        let Some((_, trackers)) = self.known.get_mut(name) else { return };
+        *trackers -= 1;
+        if *trackers == 0 {
+            self.known.remove(name);
+        }
+    }
+}
+
+/// What came of a tracker's votes. Apart from the tracker: each verdict changes those of f + 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Votes {
+    pub(crate) agreed: u64,
+    pub(crate) outvoted: u64,
+}
+
 /// What a task needs of a tracker.
 #[derive(Debug)]
 pub(crate) struct Need<'a> {
@@ -42,28 +89,19 @@ struct Pools {
     /// All trackers: for programs that run anywhere.
     all: Pool,
     /// The trackers of each target.
-    by_target: BTreeMap<String, Pool>,
+    by_target: BTreeMap<TargetIndex, Pool>,
 }
 
 impl Pools {
-    fn get(&self, target: &str) -> Option<&Pool> {
-        if target.is_empty() { Some(&self.all) } else { self.by_target.get(target) }
-    }
-
     /// Brings the pools that a tracker is in up to date with what it offers.
     fn change(&mut self, tracker: &Tracker, before: Option<Offer>, after: Option<Offer>) {
-        let (id, domain, target) = (tracker.id, tracker.domain, tracker.target());
+        let (id, domain) = (tracker.id, tracker.domain);
         self.all.change(id, domain, before, after);
-        if target.is_empty() {
-            return;
-        }
-        if !self.by_target.contains_key(target) {
-            self.by_target.insert(target.to_owned(), Pool::default());
-        }
-        let Some(pool) = self.by_target.get_mut(target) else { return };
+        let Some(target) = tracker.target else { return };
+        let pool = self.by_target.entry(target).or_default();
         pool.change(id, domain, before, after);
         if pool.live_domains() == 0 {
-            self.by_target.remove(target);
+            self.by_target.remove(&target);
         }
     }
 }
@@ -75,6 +113,8 @@ pub(crate) struct Workforce {
     pub(crate) now: OrderedTime,
     domains: Vec<Domain>,
     trackers: Table<Tracker>,
+    votes: Table<Votes>,
+    targets: Targets,
     maps: Pools,
     reduces: Pools,
     /// Trackers that are there and on probation.
@@ -96,7 +136,9 @@ impl Workforce {
         Self {
             now: OrderedTime::default(),
             domains,
+            votes: Table::new(cluster.trackers.iter().map(|member| (member.id, Votes::default()))),
             trackers,
+            targets: Targets::default(),
             maps: Pools::default(),
             reduces: Pools::default(),
             probation: BTreeSet::new(),
@@ -166,7 +208,28 @@ impl Workforce {
     /// Takes over a registration. The new process may run other programs than the old one, so it leaves the pools first.
     pub(crate) fn register(&mut self, id: TrackerId, registration: &Registration) {
         self.change(id, |tracker| tracker.live = false);
-        self.change(id, |tracker| tracker.register(registration));
+        let Some(tracker) = self.trackers.get(id) else { return };
+        let is_new = tracker.incarnation() != Some(registration.incarnation);
+        let old = if is_new { tracker.target().to_owned() } else { String::new() };
+        let target = if is_new { self.targets.enter(&registration.target) } else { tracker.target };
+        self.targets.leave(&old);
+        self.change(id, |tracker| {
+            tracker.target = target;
+            tracker.register(registration);
+        });
+    }
+
+    /// Notes what came of a tracker's vote.
+    pub(crate) fn judged(&mut self, id: TrackerId, is_agreed: bool) {
+        let Some(votes) = self.votes.get_mut(id) else { return };
+        match is_agreed {
+            true => votes.agreed += 1,
+            false => votes.outvoted += 1,
+        }
+    }
+    /// What came of a tracker's votes.
+    pub(crate) fn votes(&self, id: TrackerId) -> Votes {
+        self.votes.get(id).copied().unwrap_or_default()
     }
 
     /// Gives an attempt to a tracker.
@@ -246,10 +309,11 @@ impl Workforce {
 
     /// The pool of a stage and target, when there is one.
     pub(crate) fn pool(&self, stage: Stage, target: &str) -> Option<&Pool> {
-        match stage {
-            Stage::Map => self.maps.get(target),
-            Stage::Reduce => self.reduces.get(target),
-        }
+        let pools = match stage {
+            Stage::Map => &self.maps,
+            Stage::Reduce => &self.reduces,
+        };
+        if target.is_empty() { Some(&pools.all) } else { pools.by_target.get(&self.targets.index(target)?) }
     }
     /// How many domains have a live tracker for both stages of such a program.
     pub(crate) fn live_domains(&self, target: &str) -> usize {
@@ -258,6 +322,7 @@ impl Workforce {
     }
     /// The targets of live trackers.
     pub(crate) fn live_targets(&self) -> BTreeSet<&str> {
-        self.maps.by_target.keys().chain(self.reduces.by_target.keys()).map(String::as_str).collect()
+        let is_live = |index| self.maps.by_target.contains_key(index) || self.reduces.by_target.contains_key(index);
+        self.targets.known.iter().filter(|(_, (index, _))| is_live(index)).map(|(name, _)| name.as_str()).collect()
     }
 }
