@@ -3,8 +3,12 @@
 //! `quorate cluster up` writes the folder, and every client on the machine reads it: `cluster.toml` is the cluster's
 //! configuration, `client.key` the secret key that may submit jobs and change files.
 
-use crate::exit::{Exit, Failure};
-use quorate_dfs::{ChunkClient, GetError, PutError, Servers, UploadError};
+use crate::{
+    configuration,
+    exit::{Code, Failure},
+    terminal,
+};
+use quorate_dfs::{ChunkClient, GetError, Servers, UploadError};
 use quorate_jobtracker::client::{Client, ClientError};
 use quorate_protocol::{
     cluster::Cluster,
@@ -103,15 +107,15 @@ impl Connection {
     /// Opens the connection that a cluster's folder describes; without one, the default folder's.
     ///
     /// # Errors
-    /// [`Exit::Cluster`] when there is none, or its files make no sense. Whether the cluster answers shows with the first
-    /// question.
+    /// [`Code::NoCluster`] when there is none, [`Code::BadClusterFolder`] when its files make no sense. Whether the cluster
+    /// answers shows with the first question.
     pub fn open(folder: Option<&Path>) -> Result<Self, Failure> {
         let folder = folder.map_or_else(default_folder, Path::to_owned);
         let text = read(&folder, CLUSTER_FILE)?;
-        let cluster: Cluster = toml::from_str(&text).map_err(|e| malformed(&folder, CLUSTER_FILE, &e.to_string()))?;
-        cluster.check().map_err(|what| malformed(&folder, CLUSTER_FILE, &what))?;
-        let key = SecretKey::from_hex(&read(&folder, KEY_FILE)?)
-            .ok_or_else(|| malformed(&folder, KEY_FILE, "a key is 64 hexadecimal digits"))?;
+        let cluster = configuration::parse(&folder.join(CLUSTER_FILE), &text, Code::BadClusterFolder)?;
+        let key = SecretKey::from_hex(&read(&folder, KEY_FILE)?).ok_or_else(|| {
+            Failure::new(Code::BadClusterFolder, format!("{} holds no key", folder.join(KEY_FILE).display()))
+        })?;
         Ok(Self::new(Arc::new(cluster), key))
     }
 
@@ -120,7 +124,7 @@ impl Connection {
     /// # Errors
     /// [`ClientError`].
     pub async fn refresh(&self) -> Result<(), ClientError> {
-        let trackers = patiently(self.client.trackers(), |text| eprintln!("{text}")).await?;
+        let trackers = patiently(self.client.trackers(), terminal::note).await?;
         self.chunks.set_servers(Servers::of(&trackers));
         Ok(())
     }
@@ -146,91 +150,90 @@ fn read(folder: &Path, name: &str) -> Result<String, Failure> {
     let path = folder.join(name);
     fs::read_to_string(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
-            Failure::new(Exit::Cluster, format!("no cluster is described in {}", folder.display()))
-                .hint("start one with `quorate cluster up`, or run without `submit` for an embedded cluster")
+            Failure::new(Code::NoCluster, format!("no cluster is described in {}", folder.display()))
+                .cause(format!("there is no {}", path.display()))
         }
-        _ => Failure::new(Exit::Cluster, format!("cannot read {}: {error}", path.display())),
+        _ => Failure::new(Code::BadClusterFolder, format!("cannot read {}", path.display())).caused_by(&error),
     })
-}
-
-fn malformed(folder: &Path, name: &str, what: &str) -> Failure {
-    let path = folder.join(name);
-    Failure::new(Exit::Cluster, format!("{} makes no sense: {}", path.display(), what.trim()))
-        .hint("`quorate cluster up` writes it; start the cluster again")
 }
 
 /// Reads a path of the cluster's file system from the command line.
 ///
 /// # Errors
-/// A usage failure when it is none.
+/// [`Code::BadClusterPath`] when it is none.
 pub fn cluster_path(text: &str) -> Result<ClusterPath, Failure> {
-    ClusterPath::parse(text).map_err(Failure::usage)
+    ClusterPath::parse(text).map_err(|why| Failure::new(Code::BadClusterPath, why))
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let message = error.to_string();
-        match error {
-            ClientError::Refused(refusal) => refusal.into(),
-            ClientError::Unreachable { .. } => Failure::new(Exit::Cluster, message)
-                .hint("start a cluster with `quorate cluster up`; if it runs already, name its folder with --cluster"),
-            ClientError::Fork { proof, .. } => {
-                Failure::new(Exit::Cluster, message).hint(format!("this is the proof, to keep: {}", proof.to_hex()))
+        let code = match error {
+            ClientError::Refused(refusal) => return refusal.into(),
+            ClientError::Fork { ref proof, .. } => {
+                let proof = format!("this is the proof, to keep: {}", proof.to_hex());
+                return Failure::of(Code::Forked, &error).hint(proof);
             }
-            ClientError::Rejected { .. }
-            | ClientError::Untrustworthy { .. }
-            | ClientError::Disagreement
-            | ClientError::WrongKind { .. }
-            | ClientError::TooLong { .. } => Failure::new(Exit::Cluster, message),
-        }
+            ClientError::Unreachable { ref source, .. } => {
+                let cause = root(&**source).unwrap_or_else(|| source.message().to_owned());
+                return Failure::new(Code::Unreachable, error.to_string()).cause(cause);
+            }
+            // Its message has all that the replica said.
+            ClientError::Rejected { .. } => return Failure::new(Code::Rejected, error.to_string()),
+            ClientError::Untrustworthy { .. } => Code::Untrustworthy,
+            ClientError::Disagreement => Code::Disagreement,
+            ClientError::WrongKind { .. } => Code::OtherVersion,
+            ClientError::TooLong { .. } => Code::TooLong,
+        };
+        Failure::of(code, &error)
     }
+}
+
+/// What lies behind everything else: what the layers in between say is of no use to people.
+fn root(error: &dyn std::error::Error) -> Option<String> {
+    let mut root = error.source()?;
+    while let Some(deeper) = root.source() {
+        root = deeper;
+    }
+    Some(root.to_string())
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
-        let failure = |exit| Failure::new(exit, message.clone());
         match refusal {
-            Refusal::NotFound(what) if what.starts_with('/') => {
-                failure(Exit::Path).hint("`quorate fs ls` shows what is there")
-            }
-            Refusal::NotFound(_) => failure(Exit::Path).hint("`quorate job list` shows the jobs"),
-            Refusal::Exists(path) => failure(Exit::Path).hint(format!(
+            Refusal::NotFound(what) if what.starts_with('/') => Failure::new(Code::NotInCluster, message),
+            Refusal::NotFound(what) if what.starts_with("tracker-") => Failure::new(Code::NoSuchTracker, message),
+            Refusal::NotFound(_) => Failure::new(Code::NoSuchJob, message),
+            Refusal::Exists(path) => Failure::new(Code::Exists, format!("{message} in the cluster")).hint(format!(
                 "choose another path, or remove it with `quorate fs rm -r {path}`; nothing is overwritten"
             )),
-            Refusal::IsFolder(_) => failure(Exit::Path),
-            Refusal::TooFewDomains { .. } => failure(Exit::Cluster).hint("use a smaller --f, or start more trackers"),
-            Refusal::WrongTarget { .. } => failure(Exit::Cluster).hint("build the program for the trackers' machines"),
-            Refusal::Invalid(_) => failure(Exit::Usage),
-            Refusal::Full(_) | Refusal::NotAllowed(_) | Refusal::Stale | Refusal::Fork { .. } => failure(Exit::Cluster),
+            Refusal::IsFolder(_) => Failure::new(Code::IsFolder, message),
+            Refusal::TooFewDomains { .. } => Failure::new(Code::TooFewDomains, message),
+            Refusal::WrongTarget { .. } => Failure::new(Code::WrongTarget, message),
+            Refusal::Invalid(_) => Failure::new(Code::InvalidRequest, message),
+            Refusal::Full(_) => Failure::new(Code::Full, message),
+            Refusal::NotAllowed(_) => Failure::new(Code::NotAllowed, message),
+            Refusal::Stale => Failure::new(Code::Stale, message),
+            Refusal::Fork { .. } => Failure::new(Code::Forked, message),
         }
     }
 }
 
 impl From<GetError> for Failure {
     fn from(error: GetError) -> Self {
-        Failure::new(Exit::Cluster, error.to_string()).hint("`quorate cluster status` shows which trackers are there")
-    }
-}
-
-impl From<PutError> for Failure {
-    fn from(error: PutError) -> Self {
-        Failure::new(Exit::Cluster, error.to_string())
+        Failure::of(Code::Unreadable, &error)
     }
 }
 
 impl From<UploadError> for Failure {
     fn from(error: UploadError) -> Self {
-        let exit = match &error {
-            UploadError::Read(_) | UploadError::TooLong { .. } => Exit::Path,
-            UploadError::TooFewDomains { .. } => Exit::Cluster,
-            UploadError::Stopped => Exit::Interrupted,
+        let code = match &error {
+            UploadError::Read(_) => Code::PathTrouble,
+            UploadError::TooLong { .. } => Code::FileTooLong,
+            UploadError::TooFewDomains { .. } => Code::TooFewDomains,
+            UploadError::Stopped => Code::Interrupted,
         };
-        let message = match &error {
-            UploadError::Read(cause) => format!("{error}: {cause}"),
-            UploadError::TooLong { .. } | UploadError::TooFewDomains { .. } | UploadError::Stopped => error.to_string(),
-        };
-        Failure::new(exit, message)
+        Failure::of(code, &error)
     }
 }
 
@@ -283,7 +286,7 @@ mod tests {
 
     #[test]
     fn hints_fit_what_was_refused() {
-        let hint = |refusal: Refusal| Failure::from(refusal).hint.unwrap_or_default();
+        let hint = |refusal: Refusal| Failure::from(refusal).to_string();
         assert!(hint(Refusal::NotFound("/a".to_owned())).contains("quorate fs ls"));
         assert!(hint(Refusal::NotFound("job-99".to_owned())).contains("quorate job list"));
         let exists = hint(Refusal::Exists("/a".to_owned()));
@@ -304,10 +307,11 @@ mod tests {
     fn a_missing_or_damaged_folder_is_explained() {
         let folder = tempfile::tempdir().expect("a folder");
         let failure = Connection::open(Some(folder.path())).err().expect("nothing there");
-        assert_eq!(failure.exit, Exit::Cluster);
+        assert_eq!(failure.code, Code::NoCluster);
         assert!(failure.to_string().contains("quorate cluster up"), "{failure}");
         fs::write(folder.path().join(CLUSTER_FILE), "name = 3").expect("written");
         let failure = Connection::open(Some(folder.path())).err().expect("damaged");
-        assert!(failure.message.contains("makes no sense"), "{failure}");
+        assert_eq!(failure.code, Code::BadClusterFolder);
+        assert!(failure.message.contains("cluster.toml:1:8: invalid type"), "{failure}");
     }
 }

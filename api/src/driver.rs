@@ -5,10 +5,11 @@ use crate::{
     connection::{Connection, cluster_path},
     determinism::{Checker, InputFile},
     error::{Error, Result},
-    exit::{Exit, Failure},
+    exit::{Code, Exit, Failure},
     options::JobOptions,
     results, sample,
-    submit::{Request, succeeded, wait_with_progress},
+    submit::{Request, left_running, succeeded, wait_with_progress},
+    terminal::{note, print},
 };
 use futures::TryStreamExt;
 use quorate_protocol::{
@@ -124,7 +125,7 @@ impl<'a> Driver<'a> {
             let remove = self.connection.client.remove(folder, true);
             match self.runtime.block_on(remove).map_err(Failure::from) {
                 // The job that was to make it did not get that far.
-                Err(failure) if failure.exit == Exit::Path => {}
+                Err(failure) if failure.exit() == Exit::Path => {}
                 outcome => outcome?,
             }
         }
@@ -141,8 +142,8 @@ impl<'a> Driver<'a> {
         }
         let job = interruptible(self.runtime, self.submit(entry, inputs, output))?;
         if !wait {
-            println!("{job}");
-            eprintln!("{job} runs; `quorate job show {job}` tells how it stands");
+            print(&format!("{job}\n"))?;
+            note(&format!("{job} runs; `quorate job show {job}` tells how it stands"));
             return Ok(());
         }
         let waited = interruptible(self.runtime, wait_with_progress(self.connection, job));
@@ -163,7 +164,7 @@ impl<'a> Driver<'a> {
                 let outcome = checker.check(&specification, &files);
                 let _ = done.send((checker, outcome));
             });
-            checked.await.map_err(|_| Failure::new(Exit::Machine, "the check ended before its time"))
+            checked.await.map_err(|_| Failure::new(Code::ClientCode, "the check ended before its time"))
         });
         let (checker, outcome) = checked.inspect_err(|_| drop(std::fs::remove_dir_all(folder)))?;
         self.checker = Some(checker);
@@ -199,14 +200,11 @@ impl<'a> Driver<'a> {
             Program::Embedded { .. } => return failure,
             Program::Binary { .. } => self.left = true,
         }
-        if failure.exit != Exit::Interrupted {
+        if failure.exit() != Exit::Interrupted {
             return failure;
         }
         let rest = if is_last { "" } else { ", and the jobs that were to follow are not submitted" };
-        Failure::new(Exit::Interrupted, format!("interrupted; {job} runs on{rest}")).hint(format!(
-            "`quorate job kill {job}` ends it, `quorate job show {job}` tells how it stands, `quorate job wait {job}` \
-             waits for it again"
-        ))
+        left_running(job, rest)
     }
 
     async fn specification(
@@ -250,7 +248,7 @@ impl<'a> Driver<'a> {
         }
         if files.is_empty() {
             let names: Vec<&str> = paths.iter().map(ClusterPath::as_str).collect();
-            return Err(Failure::new(Exit::Path, format!("there are no files in the input {}", names.join(", "))));
+            return Err(Failure::new(Code::NoFiles, format!("there are no files in the input {}", names.join(", "))));
         }
         Ok(files)
     }
@@ -269,10 +267,8 @@ fn cluster_paths(paths: &[String]) -> Result<Vec<ClusterPath>, Failure> {
 pub(crate) fn build(jobs: &dyn JobSource, entry: &str, arguments: &str) -> Result<crate::job::AnyJob, Failure> {
     match crate::guard::catch(|| jobs.build(entry, arguments)) {
         Ok(Ok(job)) => Ok(job),
-        Ok(Err(error)) => Err(Failure::usage(error.chain())),
-        Err(panic) => {
-            Err(Failure::new(Exit::JobFailed, format!("the program panicked while it made its job: {panic}")))
-        }
+        Ok(Err(error)) => Err(Failure::new(Code::JobArguments, error.chain())),
+        Err(panic) => Err(Failure::new(Code::ClientCode, "the program panicked while it made its job").cause(panic)),
     }
 }
 
@@ -284,7 +280,7 @@ pub(crate) fn interruptible<T>(
     runtime.block_on(async {
         tokio::select! {
             outcome = work => outcome,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Code::Interrupted, "interrupted")),
         }
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     connection::Connection,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     progress::Transfer,
 };
 use futures::TryStreamExt;
@@ -23,7 +23,7 @@ pub type Pair = (PathBuf, ClusterPath);
 /// Refuses an output on this machine that is there already, or that could not be made.
 ///
 /// # Errors
-/// [`Exit::Path`] when it exists, or its folder does not; otherwise as the folder's state demands.
+/// [`Code::Exists`], or [`Code::NoFolder`] when its folder does not; otherwise as the folder's state demands.
 pub fn check_output(output: &Path) -> Result<(), Failure> {
     check_absent(output)?;
     // Whether it can be made shows when it is tried.
@@ -32,7 +32,7 @@ pub fn check_output(output: &Path) -> Result<(), Failure> {
 
 fn check_absent(output: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(output) {
-        Ok(_) => Err(Failure::new(Exit::Path, format!("{} exists already", output.display()))
+        Ok(_) => Err(Failure::new(Code::Exists, format!("{} exists already", output.display()))
             .hint("choose another name, or remove it; nothing is overwritten")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Failure::io("cannot make", output, &error)),
@@ -42,7 +42,7 @@ fn check_absent(output: &Path) -> Result<(), Failure> {
 /// All files that `inputs` name, folders with all that is in them, each with its place in the folder `root`.
 ///
 /// # Errors
-/// As [`walk`], and [`Exit::Path`] for a folder without files.
+/// As [`walk`], and [`Code::NoFiles`] for a folder without files.
 pub fn list(inputs: &[PathBuf], root: &ClusterPath) -> Result<Vec<Pair>, Failure> {
     let mut files = Vec::new();
     let mut taken = BTreeSet::new();
@@ -68,7 +68,7 @@ pub fn list(inputs: &[PathBuf], root: &ClusterPath) -> Result<Vec<Pair>, Failure
 
 /// A folder has nothing in it that could be stored.
 pub fn no_files(folder: &Path) -> Failure {
-    Failure::new(Exit::Path, format!("{} has no files", folder.display()))
+    Failure::new(Code::NoFiles, format!("{} has no files", folder.display()))
         .hint("files whose names begin with a dot are left out")
 }
 
@@ -89,11 +89,11 @@ pub fn own_name(path: &Path) -> Result<std::ffi::OsString, Failure> {
 /// The path of something in a folder of the cluster, named as it is on this machine.
 ///
 /// # Errors
-/// [`Exit::Path`] for a name that no path may have.
+/// [`Code::BadName`] for a name that no path may have.
 pub fn child(folder: &ClusterPath, name: &OsStr, local: &Path) -> Result<ClusterPath, Failure> {
     let joined = name.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(|name| folder.join(name));
     joined.map_err(|why| {
-        Failure::new(Exit::Path, format!("the name of {} cannot be used in the cluster: {why}", local.display()))
+        Failure::new(Code::BadName, format!("the name of {local:?} cannot be used in the cluster: {why}"))
             .hint("rename the file; names are UTF-8 without control characters")
     })
 }
@@ -103,7 +103,7 @@ pub fn child(folder: &ClusterPath, name: &OsStr, local: &Path) -> Result<Cluster
 /// anything is stored.
 ///
 /// # Errors
-/// [`Exit::Path`] for what is missing or unreadable.
+/// As [`Failure::io`], for what is missing or unreadable.
 pub fn walk(local: &Path, place: &ClusterPath, files: &mut Vec<Pair>) -> Result<(), Failure> {
     let unreadable = |e: io::Error| Failure::io("cannot read", local, &e);
     if !fs::metadata(local).map_err(unreadable)?.is_dir() {
@@ -190,7 +190,7 @@ fn unfinished_folder(to: &Path) -> Result<TempDir, Failure> {
     tempfile::Builder::new().prefix(".quorate-").tempdir_in(parent).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             let message = format!("cannot make {}: there is no folder {}", to.display(), parent.display());
-            Failure::new(Exit::Path, message).hint("check the spelling, or make the folder first")
+            Failure::new(Code::NoFolder, message)
         }
         _ => Failure::io("cannot make a file in", parent, &error),
     })
@@ -232,7 +232,7 @@ async fn fetch(connection: &Connection, file: &File, to: &Path, transfer: &Trans
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::cluster_path;
+    use crate::{connection::cluster_path, exit::Exit};
 
     #[test]
     fn inputs_are_listed_in_order_and_apart() {
@@ -255,7 +255,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let root = cluster_path("/in").expect("a path");
         for path in [folder.path().to_owned(), folder.path().join("nothing")] {
-            assert_eq!(list(&[path], &root).expect_err("refused").exit, Exit::Path);
+            assert_eq!(list(&[path], &root).expect_err("refused").exit(), Exit::Path);
         }
         fs::write(folder.path().join("line\nbreak"), "").expect("written");
         let refused = list(&[folder.path().to_owned()], &root).expect_err("no path");
@@ -267,10 +267,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         assert_eq!(check_output(&at("new")), Ok(()));
-        assert_eq!(check_output(folder.path()).expect_err("it exists").exit, Exit::Path);
+        assert_eq!(check_output(folder.path()).expect_err("it exists").code, Code::Exists);
         let refused = check_output(&at("nope/deeper/x")).expect_err("no such folder");
-        assert_eq!(refused.exit, Exit::Path);
-        assert!(refused.message.contains("there is no folder") && refused.hint.is_some(), "{refused}");
+        assert_eq!(refused.code, Code::NoFolder);
+        assert!(refused.message.contains("there is no folder"), "{refused}");
         assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
     }
 }

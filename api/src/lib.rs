@@ -89,16 +89,22 @@ mod results;
 mod run;
 mod sample;
 mod submit;
+mod table;
+mod toml_file;
 
 pub mod amounts;
+pub mod configuration;
 pub mod connection;
 pub mod determinism;
 pub mod docs;
 pub mod exit;
 pub mod explain;
 pub mod files;
+pub mod json;
 pub mod local;
 pub mod report;
+pub mod settings;
+pub mod terminal;
 pub mod testing;
 
 pub use app::{App, Arguments, MAIN_JOB, NoArgs};
@@ -108,9 +114,9 @@ pub use input::{FixedRecords, Input, LineBlocks, Lines, ParquetBatches, WholeFil
 pub use job::{AnyJob, IntoJob, Job};
 pub use local::LocalCluster;
 pub use mapper::{MapContext, Mapper};
-pub use options::{JobOptions, liar_kinds, parse_liars};
+pub use options::{JobOptions, job_sections, liar_kinds, parse_liars};
 pub use output::{Columns, Format, Parquet, RawBytes, TextLines, Writer};
-pub use progress::{Progress, Transfer};
+pub use progress::{Progress, Shown, Transfer};
 pub use quorate_engine::{
     emitter::Emitter,
     groups::Values,
@@ -121,7 +127,7 @@ pub use quorate_engine::{
 pub use reducer::{ReduceContext, Reducer};
 pub use results::Results;
 pub use run::main;
-pub use submit::{succeeded, wait_with_progress};
+pub use submit::{left_running, succeeded, wait_with_progress};
 
 /// Text: how it is taken apart, and how keys and values are written.
 pub mod text {

@@ -4,7 +4,7 @@
 use crate::{
     app::{App, Arguments, JobSource, ProgramOf},
     connection::Connection,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     files,
     progress::Transfer,
     submit::{Request, poll_after, program_digest},
@@ -137,8 +137,8 @@ impl Builder {
     /// Starts the cluster, and waits until all trackers have registered.
     ///
     /// # Errors
-    /// [`Exit::Usage`] when the number of job-tracker replicas makes no sense. [`Exit::Machine`] when there is no room for its files
-    /// or no port for its sockets.
+    /// [`Code::ReplicaNumber`] when the number of job-tracker replicas makes no sense; [`Code::DiskFull`] or [`Code::System`] when
+    /// there is no room for its files or no port for its sockets.
     pub async fn start(self) -> Result<LocalCluster, Failure> {
         let jobtrackers = self.jobtrackers.unwrap_or(jobtrackers_default(self.agreement));
         let f = replicas_f(self.agreement, jobtrackers)?;
@@ -247,7 +247,7 @@ pub fn replicas_f(agreement: Agreement, jobtrackers: u32) -> Result<u32, Failure
         0 => format!("{less} is the least, and {more} are better"),
         _ => format!("{less} are as good, and {more} are better"),
     };
-    Err(Failure::usage(message).hint(hint))
+    Err(Failure::new(Code::ReplicaNumber, message).hint(hint))
 }
 
 fn new_key() -> Result<SecretKey, Failure> {
@@ -271,11 +271,7 @@ fn local_address(listener: &TcpListener) -> Result<String, Failure> {
 
 /// This machine cannot do something.
 fn trouble(what: &str, error: &dyn std::error::Error) -> Failure {
-    let mut text = format!("cannot {what}: {error}");
-    if let Some(cause) = error.source() {
-        text.push_str(&format!(": {cause}"));
-    }
-    Failure::new(Exit::Machine, text)
+    Failure::new(Code::System, format!("cannot {what}")).caused_by(error)
 }
 
 impl LocalCluster {
@@ -352,7 +348,10 @@ impl LocalCluster {
                 return Ok(self.connection.refresh().await?);
             }
             if Instant::now() > deadline {
-                return Err(Failure::new(Exit::Machine, "the embedded cluster's trackers did not register in time"));
+                return Err(Failure::new(
+                    Code::MemberEnded,
+                    "the embedded cluster's trackers did not register in time",
+                ));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -448,7 +447,7 @@ impl LocalCluster {
             memory: 64 << 20,
             progress_timeout: Duration::from_secs(10),
         };
-        let job = self.jobs.build(entry, arguments).map_err(|e| Failure::usage(e.to_string()))?;
+        let job = self.jobs.build(entry, arguments).map_err(|e| Failure::new(Code::JobArguments, e.chain()))?;
         Ok(request.specification(&job))
     }
 
@@ -473,7 +472,7 @@ impl LocalCluster {
             }
             if start.elapsed() > patience {
                 let message = format!("{job} has not ended after {patience:?}:\n{}", crate::report::job(&view));
-                return Err(Failure::new(Exit::JobFailed, message));
+                return Err(Failure::new(Code::JobNotEnded, message));
             }
             tokio::time::sleep(poll_after(start.elapsed())).await;
         }

@@ -5,7 +5,9 @@
 
 use crate::{
     amounts::{parse_bytes, parse_duration},
-    exit::Failure,
+    exit::{Code, EXIT_CODES, Failure},
+    settings::Section,
+    terminal::Appearance,
 };
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use quorate_liars::Kind;
@@ -17,20 +19,20 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 #[command(next_help_heading = "Job")]
 pub struct JobOptions {
     /// Reduce tasks, each of which writes one part file [default: one for each tracker, at least 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "QUORATE_JOB_REDUCERS")]
     pub reducers: Option<u32>,
     /// How many trackers may lie about one task. Every task runs on f+1 trackers, and on up to 2f+1 when they disagree; 0
     /// runs it once and believes the answer
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, env = "QUORATE_JOB_F")]
     pub f: u32,
     /// Memory of one attempt, such as 64MiB; at least 16MiB
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_bytes, env = "QUORATE_JOB_MEMORY")]
     pub memory: u64,
     /// Input for one map task, such as 4MiB [default: a sixteenth of the input, 256KiB to 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, env = "QUORATE_JOB_SPLIT")]
     pub split: Option<u64>,
     /// An attempt without progress for so long is joined by another, such as 30s
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, env = "QUORATE_JOB_TIMEOUT")]
     pub timeout: Duration,
 }
 
@@ -45,7 +47,7 @@ pub(crate) struct LocalOptions {
     #[arg(long, value_name = "DIR", help_heading = "Job")]
     pub(crate) output: Option<PathBuf>,
     /// Task trackers to start, each a failure domain of its own
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, env = "QUORATE_EMBEDDED_TRACKERS")]
     pub(crate) trackers: u32,
     /// Lets a tracker lie, as in 2=corrupt-map, or `none`; may be repeated. `--help` lists the kinds
     #[arg(long, value_name = "[N=]KIND", long_help = liar_help())]
@@ -54,7 +56,7 @@ pub(crate) struct LocalOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
     /// Shows the cluster's pages in a browser, here or on a free port, and keeps the cluster after the job until Ctrl-C
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:0", env = "QUORATE_EMBEDDED_UI")]
     pub(crate) ui: Option<SocketAddr>,
 }
 
@@ -117,14 +119,15 @@ pub(crate) fn command(
     let job = |command: Command| JobOptions::augment_args(arguments(command));
     // Set last: an argument struct brings its own text along.
     let about_is = |command: Command, about: &'static str| command.about(about).long_about(about);
-    let submit = Command::new("submit").after_help(format!("{BEFORE_SUBMIT}\n\n{AFTER_HELP}"));
+    let submit = Command::new("submit").after_help(format!("{BEFORE_SUBMIT}\n\n{EXIT_CODES}"));
     let submit = about_is(SubmitOptions::augment_args(job(submit)), SUBMIT_ABOUT);
-    let check = Command::new(CHECK).after_help(format!("{AFTER_CHECK}\n\n{AFTER_HELP}"));
+    let check = Command::new(CHECK).after_help(format!("{AFTER_CHECK}\n\n{EXIT_CODES}"));
     let check = about_is(CheckOptions::augment_args(job(check)), CHECK_ABOUT);
-    let root = Command::new(name).after_help(AFTER_HELP).version(crate::VERSION);
+    let root = Command::new(name).after_help(EXIT_CODES).version(crate::VERSION);
+    let root = Appearance::augment_args(root);
     let root = match verb {
         Some(verb) => {
-            let local = Command::new(verb).after_help(AFTER_HELP);
+            let local = Command::new(verb).after_help(EXIT_CODES);
             root.subcommand(about_is(LocalOptions::augment_args(job(local)), about))
                 .subcommand_required(true)
                 .arg_required_else_help(true)
@@ -152,9 +155,20 @@ const SUBMIT_ABOUT: &str = "Runs the job on a running cluster instead of an embe
 const BEFORE_SUBMIT: &str =
     "Start a cluster with `quorate cluster up`, and copy the input into it with `quorate fs put`.";
 
-const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 the job failed; 2 wrong usage; 3 input missing or output exists; 4 no cluster, or it refuses;
-5 this machine is in trouble, such as a full disk; 7 check-determinism found a difference; 130 interrupted.";
+/// The tables of settings that a job program knows.
+pub(crate) fn sections() -> Vec<Section> {
+    let top = SubmitOptions::augment_args(Appearance::augment_args(Command::new("")));
+    [Section::of("", &top)].into_iter().chain(job_sections()).collect()
+}
+
+/// The tables of settings that all job programs have.
+pub fn job_sections() -> [Section; 2] {
+    let none = || Command::new("");
+    [
+        Section::of("job", &JobOptions::augment_args(none())),
+        Section::of("embedded", &LocalOptions::augment_args(none())),
+    ]
+}
 
 /// Reads what the command line asked for.
 pub(crate) fn mode(verb: Option<&str>, mut matches: ArgMatches) -> Result<Mode, clap::Error> {
@@ -220,7 +234,9 @@ impl LocalOptions {
         let needed = 2 * f + 1;
         if self.trackers < needed {
             let message = format!("f = {f} needs {needed} trackers (2f+1), and there are {}", self.trackers);
-            return Err(Failure::usage(message).hint(format!("use --trackers {needed}, or a smaller --f")));
+            return Err(
+                Failure::new(Code::TooFewTrackers, message).hint(format!("use --trackers {needed}, or a smaller --f"))
+            );
         }
         Ok(())
     }
@@ -257,10 +273,12 @@ pub fn parse_liars(texts: &[String], trackers: u32) -> Result<Vec<(TrackerId, Ki
         let kind: Kind = kind.parse().map_err(|_| unknown_liar(kind))?;
         let tracker = tracker.filter(|id| id.number() < trackers).ok_or_else(|| {
             let message = format!("--liar {text} names no tracker of this cluster");
-            Failure::usage(message).hint(format!("the trackers are 0 to {}", trackers.saturating_sub(1)))
+            Failure::new(Code::NoSuchLiar, message)
+                .hint(format!("the trackers are 0 to {}", trackers.saturating_sub(1)))
         })?;
         if liars.iter().any(|(other, _)| *other == tracker) {
-            return Err(Failure::usage(format!("--liar names {tracker} twice, and a tracker tells one lie")));
+            let message = format!("--liar names {tracker} twice, and a tracker tells one lie");
+            return Err(Failure::new(Code::NoSuchLiar, message));
         }
         liars.push((tracker, kind));
     }
@@ -269,5 +287,6 @@ pub fn parse_liars(texts: &[String], trackers: u32) -> Result<Vec<(TrackerId, Ki
 
 fn unknown_liar(kind: &str) -> Failure {
     let kinds: Vec<String> = Kind::ALL.iter().map(ToString::to_string).collect();
-    Failure::usage(format!("{kind:?} is no kind of liar")).hint(format!("there are {}, and none", kinds.join(", ")))
+    let message = format!("{kind:?} is no kind of liar");
+    Failure::new(Code::NoSuchLiar, message).hint(format!("there are {}, and none", kinds.join(", ")))
 }

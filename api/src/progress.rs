@@ -1,33 +1,66 @@
 //! Shows how long work gets on: a bar on a terminal; elsewhere lines of text for a job, and nothing for bytes that are
 //! copied. All of it goes to standard error, and a bar goes away with the work.
 
-use crate::report;
+use crate::{
+    report,
+    terminal::{note, visible},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_protocol::query::{JobState, JobView};
-use std::io::{IsTerminal, stderr};
+use std::{
+    io::{IsTerminal, stderr},
+    sync::OnceLock,
+};
+
+/// How progress is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum Shown {
+    /// A bar on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// Lines everywhere.
+    Lines,
+    /// Not at all.
+    None,
+}
+
+/// What was chosen for this process.
+static CHOSEN: OnceLock<Shown> = OnceLock::new();
+
+/// Says how progress is shown in this process. The first word counts.
+pub(crate) fn show(how: Shown) {
+    let _ = CHOSEN.set(how);
+}
+
+fn chosen() -> Shown {
+    CHOSEN.get().copied().unwrap_or_default()
+}
 
 /// The progress of one job.
 pub struct Progress {
-    shown: Shown,
+    form: Form,
 }
 
-enum Shown {
+enum Form {
     Bar(ProgressBar),
     /// The line printed last.
     Lines(String),
+    Nothing,
 }
 
 impl Progress {
     /// Starts to show progress.
     pub fn new() -> Self {
-        if !stderr().is_terminal() {
-            return Self { shown: Shown::Lines(String::new()) };
+        match chosen() {
+            Shown::Auto if stderr().is_terminal() => {}
+            Shown::Auto | Shown::Lines => return Self { form: Form::Lines(String::new()) },
+            Shown::None => return Self { form: Form::Nothing },
         }
         let bar = ProgressBar::new(0);
         if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
-        Self { shown: Shown::Bar(bar) }
+        Self { form: Form::Bar(bar) }
     }
 
     /// Shows how the job stands.
@@ -35,17 +68,18 @@ impl Progress {
         let summary = &view.summary;
         let (done, all) = (summary.maps.0 + summary.reduces.0, summary.maps.1 + summary.reduces.1);
         let waiting = match &summary.state {
-            JobState::Waiting(reason) => format!("; waiting: {reason}"),
+            JobState::Waiting(reason) => format!("; waiting: {}", visible(reason)),
             JobState::Running | JobState::Succeeded | JobState::Failed(_) | JobState::Killed => String::new(),
         };
-        match &mut self.shown {
-            Shown::Bar(bar) => {
+        match &mut self.form {
+            Form::Bar(bar) => {
                 bar.set_prefix(format!("{} {}", summary.job, summary.name));
                 bar.set_length(all.into());
                 bar.set_position(done.into());
                 bar.set_message(format!("{}{waiting}", stages(view)));
             }
-            Shown::Lines(last) => {
+            Form::Nothing => {}
+            Form::Lines(last) => {
                 // A line for each tenth of the way is enough for a file.
                 let tenth = |done: u32, all: u32| u64::from(done) * 10 / u64::from(all.max(1));
                 let step = format!(
@@ -55,7 +89,7 @@ impl Progress {
                     waiting
                 );
                 if *last != step {
-                    eprintln!("{} {}: {}{waiting}", summary.job, summary.name, stages(view));
+                    note(&format!("{} {}: {}{waiting}", summary.job, summary.name, stages(view)));
                     *last = step;
                 }
             }
@@ -64,19 +98,21 @@ impl Progress {
 
     /// Tells something besides.
     pub fn say(&self, text: &str) {
-        match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
-            Shown::Lines(_) => eprintln!("{text}"),
+        match &self.form {
+            Form::Bar(bar) => bar.suspend(|| note(text)),
+            Form::Lines(_) | Form::Nothing => note(text),
         }
     }
 
     /// Takes the bar away, and tells how the job ended.
     pub fn finish(self, view: &JobView) {
-        if let Shown::Bar(bar) = self.shown {
-            bar.finish_and_clear();
+        match self.form {
+            Form::Bar(bar) => bar.finish_and_clear(),
+            Form::Lines(_) => {}
+            Form::Nothing => return,
         }
         let summary = &view.summary;
-        eprintln!("{} {}: {}, {}", summary.job, summary.name, report::state(&summary.state), stages(view));
+        note(&format!("{} {}: {}, {}", summary.job, summary.name, report::state(&summary.state), stages(view)));
     }
 }
 
@@ -100,6 +136,9 @@ pub struct Transfer {
 impl Transfer {
     /// Starts to show that so many bytes are copied. Nothing is shown where standard error is no terminal.
     pub fn new(what: &'static str, bytes: u64) -> Self {
+        if chosen() != Shown::Auto {
+            return Self::hidden();
+        }
         let bar = ProgressBar::new(bytes).with_message(what);
         if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}") {
             bar.set_style(style.progress_chars("=> "));

@@ -1,6 +1,9 @@
 //! How jobs, votes and trackers are shown to people.
 
-use crate::amounts::{count, show_bytes, show_duration};
+use crate::{
+    amounts::{count, show_bytes, show_duration},
+    table,
+};
 use quorate_protocol::{
     cluster::Cluster,
     evidence::Evidence,
@@ -10,23 +13,14 @@ use quorate_protocol::{
 };
 use std::{cmp::Reverse, fmt::Write};
 
-/// Aligns the columns of a table; the first row is the heading.
+/// Aligns the columns of a table; the first row is the heading. [`terminal::print_table`](crate::terminal::print_table) shows it
+/// as wide as the terminal is.
 pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let cell_width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| cell_width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table::text(rows, None, false)
 }
 
-/// The list of jobs.
-pub fn jobs(jobs: &[JobSummary]) -> String {
+/// The list of jobs, as rows of a table.
+pub fn jobs(jobs: &[JobSummary]) -> Vec<Vec<String>> {
     let heading = ["JOB", "NAME", "STATE", "MAPS", "REDUCES", "F", "TIME"].map(str::to_owned).to_vec();
     let row = |job: &JobSummary| {
         vec![
@@ -39,11 +33,11 @@ pub fn jobs(jobs: &[JobSummary]) -> String {
             show_duration(job.until.since(job.submitted)),
         ]
     };
-    table(&std::iter::once(heading).chain(jobs.iter().map(row)).collect::<Vec<_>>())
+    std::iter::once(heading).chain(jobs.iter().map(row)).collect()
 }
 
-/// The list of trackers.
-pub fn trackers(trackers: &[TrackerView]) -> String {
+/// The list of trackers, as rows of a table.
+pub fn trackers(trackers: &[TrackerView]) -> Vec<Vec<String>> {
     let heading =
         ["TRACKER", "DOMAIN", "ADDRESS", "LIVE", "MAPS", "REDUCES", "AGREED", "OUTVOTED", "OVERDUE", "BLAME", "DUTY"];
     let row = |tracker: &TrackerView| {
@@ -61,7 +55,7 @@ pub fn trackers(trackers: &[TrackerView]) -> String {
             duty(&tracker.duty),
         ]
     };
-    table(&std::iter::once(heading.map(str::to_owned).to_vec()).chain(trackers.iter().map(row)).collect::<Vec<_>>())
+    std::iter::once(heading.map(str::to_owned).to_vec()).chain(trackers.iter().map(row)).collect()
 }
 
 /// A job's state in a word.
@@ -342,11 +336,5 @@ mod tests {
         assert_eq!(told(Some(&[third])), None);
         assert!(told(None).is_some_and(|line| line.ends_with("; 3 more pieces of evidence")));
         assert_eq!(held_against(&cluster, TrackerId::new(1), &evidence, None), None, "it is about another");
-    }
-
-    #[test]
-    fn tables_align() {
-        let rows = [vec!["A".to_owned(), "LONG".to_owned()], vec!["word".to_owned(), "x".to_owned()]];
-        assert_eq!(table(&rows), "A     LONG\nword  x\n");
     }
 }

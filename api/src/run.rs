@@ -7,15 +7,17 @@ use crate::{
     determinism::{Checker, Extent, Verdict},
     driver::{Driver, Plan, build, interruptible},
     error::{Error, Result},
-    exit::{self, Exit, Failure},
+    exit::{self, Code, Failure},
     files,
     local::LocalCluster,
     options::{self, CheckOptions, JobOptions, LocalOptions, Mode, SubmitOptions, parse_liars},
     report,
     results::{Parts, Results, counters},
+    settings::Settings,
     submit::{program_digest, upload_program},
+    terminal::{Appearance, note, print, visible},
 };
-use clap::ArgMatches;
+use clap::{ArgMatches, FromArgMatches};
 use quorate_liars::Kind;
 use quorate_protocol::{
     ids::{JobId, ReplicaId, TrackerId},
@@ -53,14 +55,15 @@ pub fn main<A: Arguments>(app: App<A>) -> ExitCode {
     }
     let tools = app.tools.iter().map(|tool| tool.command.clone()).collect();
     let command = options::command(app.name, app.about, app.verb, A::augment_args, tools);
-    let mode = command.try_get_matches().and_then(|matches| options::mode(app.verb, matches));
-    match mode {
-        Ok(mode) => exit::report(run(&app, mode)),
-        Err(error) => {
-            // Nobody is left to tell when standard error is closed.
-            let _ = error.print();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
+    // What is wrong with the settings is said when the command line was understood: `--help` always helps.
+    let (settings, sound) = Settings::read(options::sections());
+    let read = |matches: ArgMatches| Ok((Appearance::from_arg_matches(&matches)?, options::mode(app.verb, matches)?));
+    match settings.apply(command).try_get_matches().and_then(read) {
+        Ok((appearance, mode)) => {
+            appearance.apply();
+            exit::report(sound.and_then(|()| run(&app, mode)))
         }
+        Err(error) => exit::report_usage(&error),
     }
 }
 
@@ -71,7 +74,7 @@ fn run<A: Arguments>(app: &Arc<App<A>>, mode: Mode) -> Result<(), Failure> {
         Mode::Submit(job, submit, matches) => run_submit(app, job, &submit, &matches),
         Mode::Tool(name, matches) => {
             let tool = app.tools.iter().find(|tool| tool.command.get_name() == name);
-            let tool = tool.ok_or_else(|| Failure::usage(format!("there is no subcommand {name}")))?;
+            let tool = tool.ok_or_else(|| Failure::new(Code::CommandLine, format!("there is no subcommand {name}")))?;
             (tool.run)(&matches).map_err(failure_of)
         }
     }
@@ -79,21 +82,21 @@ fn run<A: Arguments>(app: &Arc<App<A>>, mode: Mode) -> Result<(), Failure> {
 
 /// What user code's error means for the exit code: a failure keeps its own.
 fn failure_of(error: Error) -> Failure {
-    error.downcast::<Failure>().unwrap_or_else(|error| Failure::new(Exit::JobFailed, error.chain()))
+    error.downcast::<Failure>().unwrap_or_else(|error| Failure::new(Code::ClientCode, error.chain()))
 }
 
 fn new_runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(Exit::Machine, format!("cannot start threads: {e}")))
+        .map_err(|e| Failure::new(Code::System, "cannot start threads").caused_by(&e))
 }
 
 /// The job's arguments, typed and as the tasks get them.
 fn arguments<A: Arguments>(app: &App<A>, matches: &ArgMatches) -> Result<(A, String), Failure> {
-    let typed = A::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
+    let typed = A::from_arg_matches(matches).map_err(|e| Failure::new(Code::JobArguments, e.to_string()))?;
     let json = serde_json::to_string(&typed)
-        .map_err(|e| Failure::usage(format!("the arguments cannot be given to tasks: {e}")))?;
+        .map_err(|e| Failure::new(Code::JobArguments, "the arguments cannot be given to tasks").caused_by(&e))?;
     let first = app.first().map_err(failure_of)?;
     // What is wrong with the arguments is said before anything is started.
     build(app, first, &json)?;
@@ -117,7 +120,7 @@ fn run_local<A: Arguments>(
     let runtime = new_runtime()?;
     let mut builder = LocalCluster::builder_of(Arc::<App<A>>::clone(app)).trackers(local.trackers).f(job.f);
     for (tracker, kind) in liars {
-        eprintln!("{tracker} lies: it {} (--liar none turns this off)", kind.summary());
+        note(&format!("{tracker} lies: it {} (--liar none turns this off)", kind.summary()));
         builder = builder.liar(tracker, kind);
     }
     if let Some(folder) = local.keep {
@@ -128,11 +131,11 @@ fn run_local<A: Arguments>(
     }
     let cluster = interruptible(&runtime, builder.start())?;
     for (number, page) in cluster.pages().iter().enumerate() {
-        eprintln!("page: http://{page}/ ({})", ReplicaId::new(number as u32));
+        note(&format!("page: http://{page}/ ({})", ReplicaId::new(number as u32)));
     }
     let outcome = run_in(app, &runtime, &cluster, job, &typed, json, &inputs, local.output.as_deref());
     if local.ui.is_some() {
-        eprintln!("the pages stay until Ctrl-C");
+        note("the pages stay until Ctrl-C");
         // Stopping is what Ctrl-C is for here.
         let _ = interruptible(&runtime, std::future::pending::<Result<(), Failure>>());
     }
@@ -160,11 +163,10 @@ fn local_inputs<A>(app: &App<A>, input: &[PathBuf]) -> Result<(Vec<files::Pair>,
         return Ok((files::list(input, &root)?, None));
     }
     let Some(sample) = &app.sample else {
-        return Err(Failure::usage("no input").hint("name files or folders with --input"));
+        return Err(Failure::new(Code::NoInput, "no input"));
     };
-    let folder =
-        tempfile::tempdir().map_err(|e| Failure::new(Exit::Machine, format!("cannot make a temporary folder: {e}")))?;
-    eprintln!("no --input: a made-up one is used");
+    let folder = tempfile::tempdir().map_err(|e| Failure::io("cannot make a folder in", env::temp_dir(), &e))?;
+    note("no --input: a made-up one is used");
     let made = sample(folder.path()).map_err(failure_of)?;
     Ok((files::list(&made, &root)?, Some(folder)))
 }
@@ -201,8 +203,7 @@ fn run_in<A: Arguments>(
     let (folder, parts) = interruptible(runtime, fetch(connection, app.name, output))?;
     summarise(app, &Results { parts: Parts::Local(parts), counters: counters(&views) })?;
     tell(runtime, connection, &views, None)?;
-    println!("output: {}", folder.display());
-    Ok(())
+    print(&format!("output: {}\n", folder.display()))
 }
 
 /// Copies the output to where it was asked for, or to a new folder, and gives that with its files.
@@ -234,13 +235,12 @@ fn run_check<A: Arguments>(
     runtime.block_on(cluster.stop());
     let verdict = outcome?;
     if check.json {
-        let json = serde_json::to_string_pretty(&verdict);
-        println!("{}", json.map_err(|error| Failure::new(Exit::Machine, format!("writing JSON: {error}")))?);
+        crate::json::print(&verdict)?;
     } else {
-        print!("{verdict}");
+        print(&verdict.to_string())?;
     }
     if verdict.differs() {
-        return Err(Failure::new(Exit::Differs, "the program does not give the same each time"));
+        return Err(Failure::new(Code::Differs, "the program does not give the same each time"));
     }
     Ok(())
 }
@@ -316,8 +316,7 @@ fn run_submit<A: Arguments>(
     let parts = Parts::Cluster(&runtime, &connection.chunks, files);
     summarise(app, &Results { parts, counters: counters(&views) })?;
     tell(&runtime, &connection, &views, Some(&jobs))?;
-    println!("output: {output} in the cluster's file system; `quorate fs get {output}` copies it from there");
-    Ok(())
+    print(&format!("output: {output} in the cluster's file system; `quorate fs get {output}` copies it from there\n"))
 }
 
 /// Runs the program's jobs, and removes what was only between them.
@@ -333,7 +332,7 @@ fn drive<A: Arguments>(app: &App<A>, driver: &mut Driver<'_>, typed: &A) -> Resu
         if driver.complete {
             Ok(())
         } else {
-            Err(Failure::new(Exit::JobFailed, "the program ended without a last job"))
+            Err(Failure::new(Code::ClientCode, "the program ended without a last job"))
         }
     });
     driven.and(driver.clean())
@@ -342,19 +341,25 @@ fn drive<A: Arguments>(app: &App<A>, driver: &mut Driver<'_>, typed: &A) -> Resu
 fn summarise<A>(app: &App<A>, results: &Results<'_>) -> Result<(), Failure> {
     let Some(print) = &app.summary else { return Ok(()) };
     let mut out = io::stdout().lock();
-    print(results, &mut out).and_then(|()| Ok(out.flush()?)).map_err(failure_of)
+    match print(results, &mut out).and_then(|()| Ok(out.flush()?)).map_err(Error::downcast::<io::Error>) {
+        Ok(()) => Ok(()),
+        // A reader that has gone away has seen enough.
+        Err(Ok(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Ok(error)) => Err(Failure::io("cannot write", "standard output", &error)),
+        Err(Err(error)) => Err(failure_of(error)),
+    }
 }
 
 /// Prints the disputes and totals of the jobs that ended, and who is blamed; with `jobs`, for these alone.
 fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView], jobs: Option<&[JobId]>) -> Result<(), Failure> {
     for view in views {
         if views.len() > 1 {
-            println!("{} {}", view.summary.job, view.summary.name);
+            print(&format!("{} {}\n", view.summary.job, view.summary.name))?;
         }
         for line in report::disputes(view) {
-            println!("{line}");
+            print(&format!("{}\n", visible(&line)))?;
         }
-        println!("{}", report::totals(view));
+        print(&format!("{}\n", report::totals(view)))?;
     }
     if views.is_empty() {
         return Ok(());
@@ -365,15 +370,15 @@ fn tell(runtime: &Runtime, connection: &Connection, views: &[JobView], jobs: Opt
                 &view.summary.state
             {
                 match first_difference(&connection.client, *task).await {
-                    Ok(difference) => println!("first difference: {difference}"),
-                    Err(error) => println!("the first difference could not be found: {error}"),
+                    Ok(difference) => print(&format!("first difference: {difference}\n"))?,
+                    Err(error) => print(&format!("the first difference could not be found: {error}\n"))?,
                 }
             }
         }
         for tracker in connection.client.trackers().await?.iter().filter(|tracker| tracker.blame != Blame::None) {
             let evidence = connection.client.evidence(tracker.id).await?;
             if let Some(line) = report::held_against(&connection.cluster, tracker.id, &evidence, jobs) {
-                println!("{line}");
+                print(&format!("{line}\n"))?;
             }
         }
         Ok(())

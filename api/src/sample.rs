@@ -5,7 +5,7 @@
 
 use crate::{
     connection::Connection,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     job::{AnyJob, Tasks},
     report,
 };
@@ -45,7 +45,7 @@ pub(crate) async fn cuts(
         let (connection, specification) = (connection.clone(), specification.clone());
         let path = files.get(piece.file as usize).map_or(String::new(), |(path, _)| path.to_string());
         let sampled = spawn_blocking(move || keys_of(&*tasks, &connection, &specification, &files, piece)).await;
-        let sampled = sampled.map_err(|e| Failure::new(Exit::Machine, format!("cannot sample the input: {e}")))?;
+        let sampled = sampled.map_err(|e| Failure::new(Code::System, "cannot sample the input").caused_by(&e))?;
         keys.extend(sampled.map_err(|error| failure(error, &path, piece))?);
     }
     keys.sort_unstable();
@@ -54,10 +54,10 @@ pub(crate) async fn cuts(
 
 /// Why a piece of a file could not be sampled.
 fn failure(error: TaskError, path: &str, piece: Split) -> Failure {
-    let exit = match error {
-        TaskError::Program { .. } => Exit::JobFailed,
-        TaskError::Cancelled => Exit::Interrupted,
-        TaskError::Machine { .. } => Exit::Machine,
+    let code = match &error {
+        TaskError::Program { kind, .. } => (*kind).into(),
+        TaskError::Cancelled => Code::Interrupted,
+        TaskError::Machine { .. } => Code::System,
     };
     let what = match error {
         TaskError::Program { kind, record, message } => {
@@ -68,7 +68,7 @@ fn failure(error: TaskError, path: &str, piece: Split) -> Failure {
         }
         error @ (TaskError::Cancelled | TaskError::Machine { .. }) => error.to_string(),
     };
-    Failure::new(exit, format!("cannot sample the input: {what}"))
+    Failure::new(code, format!("cannot sample the input: {what}"))
 }
 
 /// Evenly spaced pieces of the input, cut down where it can be cut.
@@ -186,7 +186,7 @@ mod tests {
         let error = |record| TaskError::Program { kind: FailureKind::UserPanic, record, message: "oh no".to_owned() };
         let piece = |start| Split { file: 0, start, end: start + 100 };
         let failed = failure(error(Some(7)), "/input/text", piece(0));
-        assert_eq!(failed.exit, Exit::JobFailed);
+        assert_eq!(failed.code, Code::ProgramPanic);
         assert_eq!(failed.message, "cannot sample the input: the program panicked in /input/text at record 7: oh no");
         let failed = failure(error(Some(7)), "/input/text", piece(500));
         assert!(failed.message.contains("record 7, counted from byte 500: oh no"), "{failed}");

@@ -2,7 +2,7 @@
 
 use crate::{
     connection::{Connection, patiently},
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     files,
     job::AnyJob,
     progress::{Progress, Transfer},
@@ -72,7 +72,7 @@ impl Request {
 }
 
 fn own_binary() -> Result<PathBuf, Failure> {
-    std::env::current_exe().map_err(|e| Failure::new(Exit::Machine, format!("cannot find this program's file: {e}")))
+    std::env::current_exe().map_err(|e| Failure::new(Code::System, "cannot find this program's file").caused_by(&e))
 }
 
 /// The digest of the running program's file.
@@ -117,17 +117,30 @@ fn left_alone(error: ClientError, job: JobId) -> Failure {
     failure.hint(format!("{job} goes on when the job tracker is back; `quorate job wait {job}` waits for it again"))
 }
 
+/// Ctrl-C ends the waiting for a job of a running cluster, and not the job.
+pub fn left_running(job: JobId, rest: &str) -> Failure {
+    Failure::new(Code::Interrupted, format!("interrupted; {job} runs on{rest}")).hint(format!(
+        "`quorate job kill {job}` ends it, `quorate job show {job}` tells how it stands, `quorate job wait {job}` waits for \
+         it again"
+    ))
+}
+
 /// Whether an ended job succeeded.
 ///
 /// # Errors
-/// [`Exit::JobFailed`] with the reason.
+/// The failure that says why not; its code tells the kind.
 pub fn succeeded(view: &JobView) -> Result<(), Failure> {
     let job = view.summary.job;
     match &view.summary.state {
         JobState::Succeeded => Ok(()),
-        JobState::Killed => Err(Failure::new(Exit::JobFailed, format!("{job} was killed"))),
-        JobState::Failed(why) => Err(Failure::new(Exit::JobFailed, format!("{job} failed: {}", report::failure(why)))),
-        JobState::Running | JobState::Waiting(_) => Err(Failure::new(Exit::JobFailed, format!("{job} has not ended"))),
+        JobState::Killed => Err(Failure::new(Code::JobKilled, format!("{job} was killed"))),
+        JobState::Failed(why) => {
+            let message = format!("{job} failed: {}", report::failure(why));
+            Err(Failure::new(why.into(), message))
+        }
+        JobState::Running | JobState::Waiting(_) => {
+            Err(Failure::new(Code::JobNotEnded, format!("{job} has not ended")))
+        }
     }
 }
 

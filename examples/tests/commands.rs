@@ -17,7 +17,11 @@ const LOG_REPORT: &str = env!("CARGO_BIN_EXE_log-report");
 /// Runs a program with its temporary files in `temporary`.
 fn run(program: &str, temporary: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(program);
-    command.env("TMPDIR", temporary).env_remove("QUORATE_CLUSTER").env_remove("XDG_RUNTIME_DIR");
+    command
+        .env("TMPDIR", temporary)
+        .env("QUORATE_CONFIG", "")
+        .env_remove("QUORATE_CLUSTER")
+        .env_remove("XDG_RUNTIME_DIR");
     command.args(args).output().expect("it starts")
 }
 
@@ -168,7 +172,7 @@ fn bad_input_has_one_clear_error_and_its_exit_code() {
         assert_eq!(output.status.code(), Some(*code), "{args:?}: {}", said(&output));
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains(says), "{args:?}: {error}");
-        assert!(error.starts_with("error: ") && !error.contains("panicked"), "{args:?}: {error}");
+        assert!(error.starts_with("error[Q0") && !error.contains("panicked"), "{args:?}: {error}");
     }
     assert_eq!(entries(place.path()), ["text"]);
 }

@@ -198,6 +198,8 @@ impl Processes {
             .arg("--dir")
             .arg(folder.join(name))
             .arg("--until-stdin-ends")
+            // Whoever runs the tests may have settings.
+            .env("QUORATE_CONFIG", "")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log.expect("a log"))
@@ -322,6 +324,8 @@ impl Processes {
     fn command(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).env("QUORATE_CLUSTER", self.folder.path().join("connection")).stdin(Stdio::null());
+        // Whoever runs the tests may have settings.
+        command.env("QUORATE_CONFIG", "");
         command
     }
 

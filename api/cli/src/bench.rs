@@ -4,7 +4,7 @@
 //! stands beside it, or else on the path, with the same arguments.
 
 use clap::Args;
-use quorate::exit::{Exit, Failure};
+use quorate::exit::{Code, Failure};
 use std::{
     env,
     ffi::OsString,
@@ -29,13 +29,13 @@ pub(crate) struct Bench {
 pub(crate) fn run(bench: &Bench) -> Failure {
     let program = env::current_exe().ok().and_then(|own| beside(&own)).unwrap_or_else(|| PROGRAM.into());
     let error = Command::new(&program).args(&bench.arguments).exec();
-    let message = match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("there is no program {PROGRAM} beside this one, nor on the path: benchmarks are built apart")
-        }
-        _ => format!("cannot run {}: {error}", program.display()),
-    };
-    Failure::new(Exit::Machine, message).hint(format!("build it with `cargo build --release -p {PROGRAM}`"))
+    match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(
+            Code::NoBenchmarks,
+            format!("there is no program {PROGRAM} beside this one, nor on the path: benchmarks are built apart"),
+        ),
+        _ => Failure::io("cannot run", program, &error),
+    }
 }
 
 /// The program in the same folder as this one, if it is there.

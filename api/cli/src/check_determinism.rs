@@ -1,7 +1,7 @@
 //! `quorate check-determinism`: a job program's own subcommand of that name.
 
 use clap::Args;
-use quorate::exit::{Exit, Failure};
+use quorate::exit::Failure;
 use std::{ffi::OsString, os::unix::process::CommandExt, path::PathBuf, process::Command};
 
 /// Runs tasks of a job program again and again on this machine, and tells what it does not give the same each time
@@ -19,7 +19,6 @@ pub(crate) struct CheckDeterminism {
 /// Becomes the program. Returns only when that failed.
 pub(crate) fn run(options: &CheckDeterminism) -> Failure {
     let error = Command::new(&options.program).arg("check-determinism").args(&options.options).exec();
-    let failure = Failure::new(Exit::Path, format!("cannot start {}: {error}", options.program.display()));
-    failure
+    Failure::io("cannot start", &options.program, &error)
         .hint("name the job's own program, as in `quorate check-determinism target/release/wordcount -- --input books`")
 }

@@ -2,18 +2,20 @@
 
 use crate::{
     members::{Members, Place},
-    print,
     role::Interruption,
     status, verify,
 };
 use clap::{Args, Subcommand};
 use quorate::{
     amounts::count,
+    configuration,
     connection::{self, Connection},
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
+    json::Format,
     liar_kinds,
     local::{jobtrackers_default, replicas_f},
     parse_liars,
+    terminal::{note, print, warn},
 };
 use quorate_jobtracker::{ReplicaLiar, UnknownReplicaLiar};
 use quorate_liars::Kind;
@@ -40,7 +42,10 @@ pub(crate) enum Command {
     /// Without --dir everything is kept in a temporary folder that goes away with the cluster.
     Up(Up),
     /// Shows the job tracker's replicas and the trackers: who is there, how they stand, and what is held against them.
-    Status,
+    Status {
+        #[command(flatten)]
+        format: Format,
+    },
     /// Prints the cluster's public keys: all that `quorate verify` needs to know of the cluster.
     ///
     /// Whoever checks a certificate believes these keys, so they must come to him on a way that he trusts.
@@ -50,25 +55,25 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct Up {
     /// How the job-tracker replicas agree: minbft, with a trusted log in each, or pbft, where nothing is trusted.
-    #[arg(long, value_name = "HOW", default_value_t)]
+    #[arg(long, value_name = "HOW", default_value_t, env = "QUORATE_UP_AGREEMENT")]
     agreement: Agreement,
     /// Job-tracker replicas, of which f may fail or lie: 2f+1 with minbft, 3f+1 with pbft [default: 3 or 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "QUORATE_UP_JOBTRACKERS")]
     jobtrackers: Option<u32>,
     /// Task trackers, each in a failure domain of its own.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, env = "QUORATE_UP_TRACKERS")]
     trackers: u32,
     /// Lying trackers that jobs shall be able to outvote: there must be 2f+1 trackers.
-    #[arg(long, value_name = "F", default_value_t = 1)]
+    #[arg(long, value_name = "F", default_value_t = 1, env = "QUORATE_UP_F")]
     f: u32,
     /// Let a tracker or replica lie, for a test: 2=corrupt-map, jt1=equivocate. `quorate cluster up --help` lists the kinds.
     #[arg(long, value_name = "WHO=KIND", long_help = liar_help())]
     liar: Vec<String>,
     /// Keep the cluster's state in this folder, and go on with what is there.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", env = "QUORATE_UP_DIR")]
     dir: Option<PathBuf>,
     /// Map and reduce attempts at once on each tracker [default: the machine's cores shared among the trackers]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "QUORATE_UP_SLOTS")]
     slots: Option<u16>,
 }
 
@@ -91,7 +96,7 @@ fn liar_help() -> String {
 pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), Failure> {
     match command {
         Command::Up(options) => up(options, folder).await,
-        Command::Status => status::show(&Connection::open(folder)?).await,
+        Command::Status { format } => crate::client(status::show(folder, format)).await,
         Command::Keys => print(&verify::keys(&Connection::open(folder)?.cluster)?),
     }
 }
@@ -111,7 +116,8 @@ impl Liars {
         for text in replicas {
             let (replica, kind) = parse_replica_liar(text, options.jobtrackers())?;
             if liars.replicas.iter().any(|(other, _)| *other == replica) {
-                return Err(Failure::usage(format!("--liar names {replica} twice, and a replica tells one lie")));
+                let message = format!("--liar names {replica} twice, and a replica tells one lie");
+                return Err(Failure::new(Code::NoSuchLiar, message));
             }
             liars.replicas.push((replica, kind));
         }
@@ -125,7 +131,7 @@ impl Liars {
     fn warn(&self, options: &Up, replicas_f: u32) {
         let told = |what: &str, liars: usize, bound: u32| {
             if liars as u64 > u64::from(bound) {
-                eprintln!("warning: {liars} {what} lie, and {bound} may: answers can be wrong, or never come");
+                warn(&format!("{liars} {what} lie, and {bound} may: answers can be wrong, or never come"));
             }
         };
         told("replicas", self.replicas.len(), replicas_f);
@@ -138,11 +144,11 @@ fn parse_replica_liar(text: &str, replicas: u32) -> Result<(ReplicaId, ReplicaLi
     let (who, kind) = text.split_once('=').unwrap_or((text, ""));
     let replica = who.strip_prefix("jt").and_then(|number| number.parse().ok()).map(ReplicaId::new);
     let replica = replica.filter(|id| id.number() < replicas).ok_or_else(|| {
-        Failure::usage(format!("--liar {text} names no replica of this cluster"))
+        Failure::new(Code::NoSuchLiar, format!("--liar {text} names no replica of this cluster"))
             .hint(format!("the replicas are jt0 to jt{}", replicas.saturating_sub(1)))
     })?;
     let kind = kind.parse().map_err(|_: UnknownReplicaLiar| {
-        Failure::usage(format!("{kind:?} is no kind of lying replica"))
+        Failure::new(Code::NoSuchLiar, format!("{kind:?} is no kind of lying replica"))
             .hint(format!("there are {}", ReplicaLiar::ALL.map(ReplicaLiar::name).join(", ")))
     })?;
     Ok((replica, kind))
@@ -150,13 +156,10 @@ fn parse_replica_liar(text: &str, replicas: u32) -> Result<(ReplicaId, ReplicaLi
 
 async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
     if u64::from(options.trackers) < 2 * u64::from(options.f) + 1 {
-        return Err(Failure::usage(format!(
-            "f = {} needs {} trackers in distinct domains, and there are {}",
-            options.f,
-            2 * u64::from(options.f) + 1,
-            options.trackers
-        ))
-        .hint("use more --trackers or a smaller --f"));
+        let needed = 2 * u64::from(options.f) + 1;
+        let (f, trackers) = (options.f, options.trackers);
+        let message = format!("f = {f} needs {needed} trackers in distinct domains, and there are {trackers}");
+        return Err(Failure::new(Code::TooFewTrackers, message));
     }
     let replicas_f = replicas_f(options.agreement, options.jobtrackers())?;
     let liars = Liars::parse(&options)?;
@@ -173,7 +176,7 @@ async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
     members.stop().await;
     connection::forget(&place.connection).map_err(|error| Failure::io("cannot clear", &place.connection, &error))?;
     if outcome.is_ok() {
-        eprintln!("stopped");
+        note("stopped");
     }
     outcome
 }
@@ -183,10 +186,10 @@ async fn refuse_second(folder: &Path) -> Result<(), Failure> {
     let Ok(existing) = Connection::open(Some(folder)) else { return Ok(()) };
     let client = existing.client.with_patience(Duration::from_secs(2));
     match client.trackers().await {
-        Ok(_) => {
-            Err(Failure::new(Exit::Cluster, format!("a cluster runs already; its folder is {}", folder.display()))
-                .hint("stop it with Ctrl-C where it runs, or give this one a folder of its own with --cluster"))
-        }
+        Ok(_) => Err(Failure::new(
+            Code::AlreadyRunning,
+            format!("a cluster runs already; its folder is {}", folder.display()),
+        )),
         Err(_) => Ok(()),
     }
 }
@@ -201,19 +204,17 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
     let earlier = fs::read_to_string(place.config()).ok();
     let (mut cluster, client) = match earlier {
         Some(text) => {
-            let malformed = |what: String| Failure::new(Exit::Path, format!("{}: {what}", place.config().display()));
-            let unreadable = |error: toml::de::Error| {
-                malformed(error.to_string().trim().to_owned())
-                    .hint("an earlier `cluster up` made it; with another --dir, a new cluster begins")
-            };
-            let cluster: Cluster = toml::from_str(&text).map_err(unreadable)?;
+            let cluster = configuration::parse(&place.config(), &text, Code::OtherCluster).map_err(|failure| {
+                failure.hint("an earlier `cluster up` made it; with another --dir, a new cluster begins")
+            })?;
             if cluster.trackers.len() != options.trackers as usize
                 || cluster.replicas.len() != options.jobtrackers() as usize
                 || cluster.agreement != options.agreement
             {
                 let (trackers, replicas) = (cluster.trackers.len(), cluster.replicas.len());
                 let there = format!("{trackers} trackers and {replicas} replicas that agree by {}", cluster.agreement);
-                return Err(malformed(format!("the cluster there has {there}"))
+                let message = format!("{}: the cluster there has {there}", place.config().display());
+                return Err(Failure::new(Code::OtherCluster, message)
                     .hint("give the same --trackers, --jobtrackers and --agreement, or another --dir"));
             }
             (cluster, read_key(&place.key("client"))?)
@@ -227,7 +228,7 @@ fn configure(place: &Place, options: &Up, liars: bool) -> Result<(Cluster, Secre
         replica.address = format!("127.0.0.1:{}", ports[0]);
         replica.page = Some(format!("127.0.0.1:{}", ports[1]));
     }
-    let text = toml::to_string(&cluster).map_err(|error| Failure::new(Exit::Machine, error.to_string()))?;
+    let text = toml::to_string(&cluster).map_err(|error| Failure::of(Code::System, &error))?;
     fs::write(place.config(), text).map_err(|error| Failure::io("cannot write", place.config(), &error))?;
     Ok((cluster, client))
 }
@@ -258,7 +259,7 @@ fn new_cluster(place: &Place, options: &Up) -> Result<(Cluster, SecretKey), Fail
 }
 
 fn new_key(path: &Path) -> Result<SecretKey, Failure> {
-    let key = SecretKey::generate().map_err(|error| Failure::new(Exit::Machine, format!("no randomness: {error}")))?;
+    let key = SecretKey::generate().map_err(|error| Failure::new(Code::System, "no randomness").caused_by(&error))?;
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| std::io::Write::write_all(&mut file, key.to_hex().as_bytes()))
@@ -268,7 +269,7 @@ fn new_key(path: &Path) -> Result<SecretKey, Failure> {
 
 fn read_key(path: &Path) -> Result<SecretKey, Failure> {
     let text = fs::read_to_string(path).map_err(|error| Failure::io("cannot read", path, &error))?;
-    SecretKey::from_hex(&text).ok_or_else(|| Failure::new(Exit::Path, format!("{} holds no key", path.display())))
+    SecretKey::from_hex(&text).ok_or_else(|| Failure::new(Code::BadKeyFile, format!("{} holds no key", path.display())))
 }
 
 /// Ports that are free now. They are looked for together, so that they differ.
@@ -277,7 +278,7 @@ fn free_ports(ports: u32) -> Result<Vec<u16>, Failure> {
     let sockets: Result<Vec<_>, _> = (0..ports).map(bind).collect();
     let ports =
         sockets.and_then(|sockets| sockets.iter().map(|s| s.local_addr().map(|address| address.port())).collect());
-    ports.map_err(|error| Failure::new(Exit::Machine, format!("no free port: {error}")))
+    ports.map_err(|error| Failure::new(Code::System, "no free port").caused_by(&error))
 }
 
 async fn start_all(
@@ -321,7 +322,7 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
         name = members.ended() => {
             let log = place.log(&name);
             let said = fs::read_to_string(&log).unwrap_or_default();
-            return Err(Failure::new(Exit::Machine, format!("{name} ended at once: {}", said.trim())));
+            return Err(Failure::new(Code::MemberEnded, format!("{name} ended at once")).cause(said.trim()));
         }
     }
     print(&format!(
@@ -340,7 +341,7 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
     loop {
         tokio::select! {
             () = interruption.came() => return Ok(()),
-            name = members.ended() => eprintln!("{name} has ended; its log is {}", place.log(&name).display()),
+            name = members.ended() => warn(&format!("{name} has ended; its log is {}", place.log(&name).display())),
         }
     }
 }
@@ -371,7 +372,7 @@ async fn all_there(connection: &Connection, cluster: &Cluster) -> Result<(), Fai
         }
         if Instant::now() > deadline {
             let message = format!("only {live} of {} trackers came up", cluster.trackers.len());
-            return Err(Failure::new(Exit::Machine, message));
+            return Err(Failure::new(Code::MemberEnded, message));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -1,11 +1,12 @@
 //! `quorate explain`: who disagreed in a job, since which record, who won, and what it looks like.
 
-use crate::print;
 use clap::Args;
 use quorate::{
     connection::Connection,
-    exit::{Exit, Failure},
+    exit::Failure,
     explain::explain,
+    json::{self, Format},
+    terminal::{print, visible},
 };
 use quorate_protocol::ids::{AttemptId, JobId, TaskId};
 use std::path::Path;
@@ -20,21 +21,18 @@ pub(crate) struct Explain {
     job: JobId,
     /// One of its tasks, such as `map-0`
     task: Option<String>,
-    /// Prints JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(crate) async fn run(options: Explain, folder: Option<&Path>) -> Result<(), Failure> {
     let task = options.task.as_deref().map(|text| task_of(options.job, text)).transpose()?;
     let connection = Connection::open(folder)?;
     let explanation = explain(&connection, options.job, task).await?;
-    if !options.json {
-        return print(&explanation.to_string());
+    if options.format.json {
+        return json::print(&explanation);
     }
-    let json = serde_json::to_string_pretty(&explanation);
-    let json = json.map_err(|error| Failure::new(Exit::Machine, format!("writing JSON: {error}")))?;
-    print(&format!("{json}\n"))
+    print(&visible(&explanation.to_string()))
 }
 
 /// Reads `map-0`, or what the job's other reports say: `job-1/map-0`, or `job-1/map-0.2` of an attempt.
@@ -56,6 +54,6 @@ mod tests {
         for text in ["reduce-3", "job-7/reduce-3", "job-7/reduce-3.1", "reduce-3.1"] {
             assert_eq!(task_of(job, text).expect("a task").to_string(), "job-7/reduce-3");
         }
-        assert_eq!(task_of(job, "shuffle-1").expect_err("none").exit, Exit::Usage);
+        assert_eq!(task_of(job, "shuffle-1").expect_err("none").exit(), quorate::exit::Exit::Usage);
     }
 }

@@ -1,6 +1,5 @@
 //! `quorate fs`: the cluster's file system.
 
-use crate::print;
 use clap::Subcommand;
 use futures::TryStreamExt;
 use quorate::{
@@ -8,14 +7,12 @@ use quorate::{
     connection::{Connection, cluster_path},
     exit::Failure,
     files::{child, download, no_files, own_name, upload, walk},
-    report,
+    json::{self, Format},
+    terminal::{print, print_bytes, print_table},
 };
 use quorate_jobtracker::client::ClientError;
-use quorate_protocol::{command::Refusal, file::Path as ClusterPath};
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use quorate_protocol::{command::Refusal, file::Path as ClusterPath, query::Entry};
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -39,6 +36,8 @@ pub(crate) enum Command {
         /// Which.
         #[arg(default_value = "/", value_name = "PATH")]
         path: String,
+        #[command(flatten)]
+        format: Format,
     },
     /// Writes files to standard output, every byte checked.
     Cat {
@@ -69,6 +68,8 @@ pub(crate) enum Command {
         /// Of what.
         #[arg(default_value = "/", value_name = "PATH")]
         path: String,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -76,7 +77,7 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
     let connection = Connection::open(folder)?;
     match command {
         Command::Put { local, path, copies } => put(&connection, &local, &path, copies.into()).await,
-        Command::Ls { path } => list(&connection, &path).await,
+        Command::Ls { path, format } => list(&connection, &path, format).await,
         Command::Cat { paths } => cat(&connection, &paths).await,
         Command::Get { path, local } => get(&connection, &path, local).await,
         Command::Rm { paths, recursive } => {
@@ -85,27 +86,33 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
             }
             Ok(())
         }
-        Command::Du { path } => {
+        Command::Du { path, format } => {
             let entries = connection.client.list(&cluster_path(&path)?).await?;
-            let rows: Vec<Vec<String>> =
-                entries.iter().map(|entry| vec![show_bytes(entry.length), entry.path.to_string()]).collect();
+            if format.json {
+                return json::print(&entries.iter().map(json::Stored::from).collect::<Vec<_>>());
+            }
+            let heading = ["SIZE", "PATH"].map(str::to_owned).to_vec();
+            let row = |entry: &Entry| vec![show_bytes(entry.length), entry.path.to_string()];
+            let rows: Vec<_> = std::iter::once(heading).chain(entries.iter().map(row)).collect();
             let total: u64 = entries.iter().map(|entry| entry.length).sum();
-            print(&report::table(&rows))?;
+            print_table(&rows)?;
             print(&format!("{} in all\n", show_bytes(total)))
         }
     }
 }
 
-async fn list(connection: &Connection, path: &str) -> Result<(), Failure> {
+async fn list(connection: &Connection, path: &str, format: Format) -> Result<(), Failure> {
     let entries = connection.client.list(&cluster_path(path)?).await?;
-    let rows: Vec<Vec<String>> = entries
-        .iter()
-        .map(|entry| match entry.files {
-            Some(files) => vec![entry.path.to_string() + "/", show_bytes(entry.length), count(files, "file")],
-            None => vec![entry.path.to_string(), show_bytes(entry.length), copies(entry.copies)],
-        })
-        .collect();
-    print(&report::table(&rows))
+    if format.json {
+        return json::print(&entries.iter().map(json::Stored::from).collect::<Vec<_>>());
+    }
+    let heading = ["PATH", "SIZE", "HOLDS"].map(str::to_owned).to_vec();
+    let row = |entry: &Entry| match entry.files {
+        Some(files) => vec![entry.path.to_string() + "/", show_bytes(entry.length), count(files, "file")],
+        None => vec![entry.path.to_string(), show_bytes(entry.length), copies(entry.copies)],
+    };
+    let rows: Vec<_> = std::iter::once(heading).chain(entries.iter().map(row)).collect();
+    print_table(&rows)
 }
 
 fn copies(copies: u32) -> String {
@@ -158,10 +165,8 @@ async fn cat(connection: &Connection, paths: &[String]) -> Result<(), Failure> {
         for (_, file) in connection.client.files(&cluster_path(path)?).await? {
             let mut blocks = std::pin::pin!(connection.chunks.read(&file));
             while let Some(block) = blocks.try_next().await? {
-                match std::io::stdout().write_all(&block) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-                    Err(error) => return Err(Failure::io("cannot write", "standard output", &error)),
+                if !print_bytes(&block)? {
+                    return Ok(());
                 }
             }
         }

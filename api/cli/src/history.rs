@@ -1,11 +1,12 @@
 //! `quorate history`: what event logs tell of jobs, without a cluster.
 
-use crate::{print, role::Interruption};
+use crate::role::Interruption;
 use clap::Args;
 use quorate::{
     amounts::show_duration,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     report,
+    terminal::{print, print_table},
 };
 use quorate_jobtracker::{History, PastJob};
 use std::{net::SocketAddr, path::PathBuf};
@@ -29,12 +30,14 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let path = options.path.clone();
     let opened = tokio::task::spawn_blocking(move || History::open(&path)).await;
     let history = opened
-        .map_err(|error| Failure::new(Exit::Machine, error.to_string()))?
+        .map_err(|error| Failure::new(Code::System, "cannot read event logs").caused_by(&error))?
         .map_err(|error| Failure::io("cannot read event logs in", &options.path, &error))?;
-    print(&table(&history.jobs()))?;
+    print_table(&table(&history.jobs()))?;
     let Some(address) = options.ui else { return Ok(()) };
     let mut interruption = Interruption::listen()?;
-    let cannot = |error: std::io::Error| Failure::new(Exit::Machine, format!("cannot listen on {address}: {error}"));
+    let cannot = |error: std::io::Error| {
+        Failure::new(Code::CannotListen, format!("cannot listen on {address}")).caused_by(&error)
+    };
     let page = history.show_page(TcpListener::bind(address).await.map_err(cannot)?).map_err(cannot)?;
     print(&format!("page: http://{}/\nCtrl-C ends it.\n", page.address()))?;
     interruption.came().await;
@@ -42,11 +45,11 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn table(jobs: &[PastJob]) -> String {
+fn table(jobs: &[PastJob]) -> Vec<Vec<String>> {
     let heading = ["JOB", "NAME", "STATE", "TIME", "MAPS", "REDUCES", "DISPUTED", "FOUND OUT"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(jobs.iter().rev().map(row));
-    report::table(&rows)
+    rows
 }
 
 fn row(job: &PastJob) -> Vec<String> {

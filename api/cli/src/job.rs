@@ -1,11 +1,14 @@
 //! `quorate job`: what runs, what ran, and what came of it.
 
-use crate::{print, verify};
+use crate::verify;
 use clap::Subcommand;
 use quorate::{
     connection::Connection,
-    exit::{Exit, Failure},
-    report, succeeded, wait_with_progress,
+    exit::{Code, Failure},
+    json::{self, Format},
+    left_running, report, succeeded,
+    terminal::{print, print_table, visible},
+    wait_with_progress,
 };
 use quorate_protocol::{
     ids::{AttemptId, JobId, TaskId},
@@ -17,11 +20,16 @@ use std::path::{Path, PathBuf};
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Lists jobs, newest first.
-    List,
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
     /// Shows a job: its state, its disputes, its totals.
     Show {
         /// Which: `job-1` or `1`.
         job: JobId,
+        #[command(flatten)]
+        format: Format,
     },
     /// Waits for a job's end, and tells how it ended.
     ///
@@ -58,13 +66,40 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// What Ctrl-C leaves behind: a job that was waited for runs on.
+    pub(crate) fn left(&self) -> impl FnOnce(Failure) -> Failure + use<> {
+        let waited_for = match self {
+            Command::Wait { job } => Some(*job),
+            Command::List { .. }
+            | Command::Show { .. }
+            | Command::Kill { .. }
+            | Command::Certificate { .. }
+            | Command::Logs { .. } => None,
+        };
+        move |failure| match waited_for {
+            Some(job) if failure.code == Code::Interrupted => left_running(job, ""),
+            Some(_) | None => failure,
+        }
+    }
+}
+
 pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), Failure> {
     let connection = Connection::open(folder)?;
     match command {
-        Command::List => print(&report::jobs(&connection.client.jobs().await?)),
-        Command::Show { job } => {
+        Command::List { format } => {
+            let jobs = connection.client.jobs().await?;
+            if format.json {
+                return json::print(&jobs.iter().map(json::Job::from).collect::<Vec<_>>());
+            }
+            print_table(&report::jobs(&jobs))
+        }
+        Command::Show { job, format } => {
             let view = connection.client.job(job).await?;
-            print(&report::job(&view))?;
+            if format.json {
+                return json::print(&json::JobDetail::from(&view));
+            }
+            print(&visible(&report::job(&view)))?;
             show_difference(&connection, &view).await
         }
         Command::Wait { job } => {
@@ -110,8 +145,7 @@ async fn logs(connection: &Connection, what: &str) -> Result<(), Failure> {
     if found {
         return Ok(());
     }
-    Err(Failure::new(Exit::Path, format!("no tracker has a log of {what}"))
-        .hint("trackers keep the logs of the last jobs that they ran as child processes"))
+    Err(Failure::new(Code::NoLog, format!("no tracker has a log of {what}")))
 }
 
 /// The attempts whose logs say most: of the task that failed, else of the first task of each stage.

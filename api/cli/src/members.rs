@@ -2,7 +2,9 @@
 
 use quorate::{
     connection,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
+    settings::FILE_VARIABLE,
+    terminal::warn,
 };
 use std::{
     fs,
@@ -82,7 +84,9 @@ impl Members {
         let log_path = place.log(name);
         let log = fs::OpenOptions::new().create(true).append(true).open(&log_path);
         let log = log.map_err(|error| Failure::io("cannot write", &log_path, &error))?;
-        let own = std::env::current_exe().map_err(|error| Failure::new(Exit::Machine, error.to_string()))?;
+        let own = std::env::current_exe();
+        let own =
+            own.map_err(|error| Failure::new(Code::System, "cannot find this program's file").caused_by(&error))?;
         let mut process = Process::new(&own);
         process
             .args(arguments)
@@ -93,13 +97,19 @@ impl Members {
             .arg("--dir")
             .arg(place.state.join(name))
             .arg("--until-stdin-ends")
-            .env_remove("QUORATE_CLUSTER")
+            // What holds for them was decided here.
+            .env(FILE_VARIABLE, "")
             // Ctrl-C goes to this process alone, which then stops the members in order.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true);
+        for (variable, _) in std::env::vars_os() {
+            if variable != FILE_VARIABLE && variable.to_string_lossy().starts_with("QUORATE_") {
+                process.env_remove(variable);
+            }
+        }
         let child = process.spawn().map_err(|error| Failure::io("cannot start", &own, &error))?;
         self.pids.extend(child.id());
         let name = name.to_owned();
@@ -125,7 +135,7 @@ impl Members {
         }
         let all = async { while self.ends.join_next().await.is_some() {} };
         if timeout(STOP_PATIENCE, all).await.is_err() {
-            eprintln!("some members did not stop in {} s and are killed", STOP_PATIENCE.as_secs());
+            warn(&format!("some members did not stop in {} s and are killed", STOP_PATIENCE.as_secs()));
             self.ends.shutdown().await;
         }
     }

@@ -1,7 +1,11 @@
 //! The roles that are processes of their own: `quorate jobtracker` and `quorate tasktracker`.
 
 use clap::Args;
-use quorate::exit::{Exit, Failure};
+use quorate::{
+    configuration,
+    exit::{Code, Failure},
+    terminal::note,
+};
 use quorate_jobtracker::{
     DeviceError, Founding, LogError, LogPlace, OrderError, Replica, ReplicaLiar, StartError, own_user,
 };
@@ -42,6 +46,9 @@ pub(crate) struct Common {
     until_stdin_ends: bool,
 }
 
+/// The subcommand that is [`TaskLauncher`].
+pub(crate) const LAUNCHER: &str = "task-launcher";
+
 /// Shuts itself in and becomes a job's program. Trackers start it; nobody else needs it.
 #[derive(Args, Debug)]
 pub(crate) struct TaskLauncher {
@@ -57,7 +64,7 @@ pub(crate) struct TaskLauncher {
 /// The command line that [`TaskLauncher`] reads. The running program starts itself, whatever its file is called by now.
 fn launcher(launch: &Launch) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg("task-launcher").arg("--memory").arg(launch.memory.to_string()).arg("--writable").arg(&launch.writable);
+    command.arg(LAUNCHER).arg("--memory").arg(launch.memory.to_string()).arg("--writable").arg(&launch.writable);
     for readable in &launch.readable {
         command.arg("--readable").arg(readable);
     }
@@ -82,7 +89,7 @@ pub(crate) struct JobTracker {
     #[arg(long, value_name = "NUMBER", default_value = "0")]
     id: ReplicaId,
     /// How long a silent tracker counts as there, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 3000)]
+    #[arg(long, value_name = "MS", default_value_t = 3000, env = "QUORATE_JOBTRACKER_LEASE")]
     lease: u64,
     /// The socket of the `quorate trusted-log` process that holds this replica's trusted log [default: the replica itself
     /// holds it]
@@ -93,7 +100,7 @@ pub(crate) struct JobTracker {
     tpm: crate::tpm::ReplicaOptions,
     /// Where to show the page for people, with the API under it [default: the replica's `page` in the configuration, or
     /// nowhere]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", env = "QUORATE_JOBTRACKER_UI")]
     ui: Option<String>,
     /// Lie in this way, for a test. The configuration must allow liars.
     #[arg(long, value_name = "KIND")]
@@ -109,13 +116,13 @@ pub(crate) struct TaskTracker {
     #[arg(long, value_name = "NUMBER")]
     id: TrackerId,
     /// Where to serve; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", env = "QUORATE_TASKTRACKER_LISTEN")]
     listen: String,
     /// Map attempts at once.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, env = "QUORATE_TASKTRACKER_MAP_SLOTS")]
     map_slots: u16,
     /// Reduce attempts at once.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, env = "QUORATE_TASKTRACKER_REDUCE_SLOTS")]
     reduce_slots: u16,
     /// Lie in this way, for a test. The configuration must allow liars.
     #[arg(long, value_name = "KIND")]
@@ -124,14 +131,10 @@ pub(crate) struct TaskTracker {
 
 impl Common {
     pub(crate) fn load(&self) -> Result<(Arc<Cluster>, SecretKey), Failure> {
-        let text =
-            fs::read_to_string(&self.config).map_err(|error| Failure::io("cannot read", &self.config, &error))?;
-        let malformed = |what: String| Failure::new(Exit::Usage, format!("{}: {}", self.config.display(), what.trim()));
-        let cluster: Cluster = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-        cluster.check().map_err(malformed)?;
+        let cluster = configuration::read(&self.config, Code::ClusterConfiguration)?;
         let key = fs::read_to_string(&self.key).map_err(|error| Failure::io("cannot read", &self.key, &error))?;
         let key = SecretKey::from_hex(&key).ok_or_else(|| {
-            Failure::new(Exit::Usage, format!("{} holds no key of 64 hexadecimal digits", self.key.display()))
+            Failure::new(Code::BadKeyFile, format!("{} holds no key of 64 hexadecimal digits", self.key.display()))
         })?;
         Ok((Arc::new(cluster), key))
     }
@@ -154,7 +157,7 @@ pub(crate) struct Interruption {
 
 impl Interruption {
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let machine = |error| Failure::new(Exit::Machine, format!("listening for signals: {error}"));
+        let machine = |error: std::io::Error| Failure::new(Code::System, "cannot listen for signals").caused_by(&error);
         let interrupt = signal(SignalKind::interrupt()).map_err(machine)?;
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate()).map_err(machine)? })
     }
@@ -186,24 +189,10 @@ pub(crate) fn start_log() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
 }
 
-pub(crate) fn start_failure(error: impl std::error::Error) -> Failure {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = error.source();
-    }
-    Failure::new(Exit::Machine, message)
-}
-
 async fn listen(address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(Exit::Machine, format!("cannot listen on {address}: {error}"))
-            .hint("is another process there already? choose another address, or stop it")
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::new(Code::CannotListen, format!("cannot listen on {address}")).caused_by(&error))
 }
 
 impl JobTracker {
@@ -233,9 +222,7 @@ impl JobTracker {
 pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
     start_log();
     let (cluster, key) = options.common.load()?;
-    let member = cluster
-        .replica(options.id)
-        .ok_or_else(|| Failure::usage(format!("{} is not in {}", options.id, options.common.config.display())))?;
+    let member = cluster.replica(options.id).ok_or_else(|| not_a_member(options.id, &options.common))?;
     let listener = listen(&member.address).await?;
     let page = match options.ui.as_ref().or(member.page.as_ref()) {
         Some(address) => Some(listen(address).await?),
@@ -257,12 +244,12 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
     )
     .await
     .map_err(|error| replica_failure(error, options.id))?;
-    eprintln!("{} serves on {}", options.id, replica.address());
+    note(&format!("{} serves on {}", options.id, replica.address()));
     if let Some(listener) = page {
-        replica.show_page(listener).map_err(start_failure)?;
+        replica.show_page(listener).map_err(|error| Failure::of(Code::CannotListen, &error))?;
     }
     if let Some(address) = replica.page() {
-        eprintln!("page: http://{address}/ ({})", options.id);
+        note(&format!("page: http://{address}/ ({})", options.id));
     }
     let ended = tokio::select! {
         stopped = options.common.until_stopped() => stopped.map(|()| Ok(()))?,
@@ -272,44 +259,67 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
     ended.map_err(|error| ended_failure(error, options.trusted_log.as_deref()))
 }
 
+fn not_a_member(id: impl std::fmt::Display, common: &Common) -> Failure {
+    Failure::new(Code::NotAMember, format!("{id} is not in {}", common.config.display()))
+}
+
 /// Why a replica does not start, with what can be done about it.
 fn replica_failure(error: StartError, id: ReplicaId) -> Failure {
-    let hint = match &error {
-        StartError::TrustedLog(LogError::Helper { source, .. }) => Some(helper_hint(source, id)),
-        StartError::TrustedLog(LogError::Foreign { .. }) => Some(
-            "does the socket belong to another replica's trusted log, or its process to another cluster?".to_owned(),
+    let (code, hint) = match &error {
+        StartError::Cluster(_) => (Code::ClusterConfiguration, None),
+        StartError::NotAMember(_) | StartError::WrongKey(_) => (Code::NotAMember, None),
+        StartError::NoLiars => (Code::LiarsNotAllowed, None),
+        StartError::TpmNotBuilt => (Code::NotBuilt, None),
+        StartError::NotFounded => (
+            Code::TrustedLogChoice,
+            Some(
+                "run `quorate tpm found` on each host, gather the files in one, and give it with --founding".to_owned(),
+            ),
         ),
-        StartError::TrustedLog(LogError::NotThere) => Some("start it without --trusted-log or --tpm".to_owned()),
-        StartError::TrustedLog(LogError::Kind { tpm: true, .. }) => {
-            Some("say where it is: --tpm device:/dev/tpmrm0 --founding FILE".to_owned())
-        }
-        StartError::TrustedLog(LogError::Kind { tpm: false, .. }) => Some("leave --tpm away".to_owned()),
-        StartError::TrustedLog(LogError::NotApproved { .. }) => {
-            Some("the owner of the authority's key signs it: `quorate tpm approve`".to_owned())
-        }
-        StartError::TrustedLog(LogError::Tpm(cause)) => tpm_hint(&**cause),
-        StartError::NotFounded => Some(
-            "run `quorate tpm found` on each host, gather the files in one, and give it with --founding".to_owned(),
-        ),
-        StartError::TrustedLog(
-            LogError::Open(_) | LogError::Device(_) | LogError::Memory { .. } | LogError::Thread(_),
-        )
-        | StartError::Cluster(_)
-        | StartError::NotAMember(_)
-        | StartError::WrongKey(_)
-        | StartError::NoLiars
-        | StartError::TpmNotBuilt
-        | StartError::Founding
-        | StartError::Store(_)
-        | StartError::Begin(_)
-        | StartError::NotExecutable
-        | StartError::System(_) => None,
+        StartError::Founding => (Code::TpmDocument, None),
+        StartError::TrustedLog(error) => log_trouble(error, id),
+        StartError::System(_) => (Code::System, None),
+        StartError::Store(_) | StartError::Begin(_) | StartError::NotExecutable => (Code::ReplicaTrouble, None),
     };
-    let failure = start_failure(error);
+    hinted(Failure::of(code, &error), hint)
+}
+
+/// What a trusted log that cannot be opened is, and what can be done about it.
+fn log_trouble(error: &LogError, id: ReplicaId) -> (Code, Option<String>) {
+    let choice = |hint: &str| (Code::TrustedLogChoice, Some(hint.to_owned()));
+    match error {
+        LogError::Helper { source, .. } => (Code::TrustedLogLost, Some(helper_hint(source, id))),
+        LogError::Foreign { .. } => {
+            choice("does the socket belong to another replica's trusted log, or its process to another cluster?")
+        }
+        LogError::NotThere => choice("start it without --trusted-log or --tpm"),
+        LogError::Kind { tpm: true, .. } => choice("say where it is: --tpm device:/dev/tpmrm0 --founding FILE"),
+        LogError::Kind { tpm: false, .. } => choice("leave --tpm away"),
+        LogError::NotApproved { .. } => choice("the owner of the authority's key signs it: `quorate tpm approve`"),
+        LogError::Tpm(cause) => (Code::TpmTrouble, tpm_hint(&**cause)),
+        LogError::Open(_) | LogError::Device(_) | LogError::Memory { .. } => (Code::ReplicaTrouble, None),
+        LogError::Thread(_) => (Code::System, None),
+    }
+}
+
+pub(crate) fn hinted(failure: Failure, hint: Option<String>) -> Failure {
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+/// Why a tracker does not start.
+fn tracker_failure(error: quorate_tasktracker::StartError) -> Failure {
+    use quorate_tasktracker::StartError as Error;
+    let code = match &error {
+        Error::Unknown(_) | Error::Key(_) => Code::NotAMember,
+        Error::LiarsNotAllowed(..) => Code::LiarsNotAllowed,
+        Error::Directory(..) | Error::Store(_) => Code::TrackerTrouble,
+        Error::Listen(_) => Code::CannotListen,
+        Error::Randomness(_) => Code::System,
+    };
+    Failure::of(code, &error)
 }
 
 #[cfg(feature = "tpm")]
@@ -344,13 +354,13 @@ fn helper_hint(error: &DeviceError, id: ReplicaId) -> String {
 /// What ended a replica, with what can be done about it.
 fn ended_failure(error: OrderError, helper: Option<&Path>) -> Failure {
     let lost = matches!(error, OrderError::TrustedLog(LogError::Device(DeviceError::Unreachable(_))));
-    let failure = start_failure(error);
     match helper {
         Some(socket) if lost => {
             let socket = socket.display();
-            failure.hint(format!("start `quorate trusted-log --socket {socket} …` again, and then this replica"))
+            Failure::of(Code::TrustedLogLost, &error)
+                .hint(format!("start `quorate trusted-log --socket {socket} …` again, and then this replica"))
         }
-        _ => failure,
+        Some(_) | None => Failure::of(Code::ReplicaTrouble, &error),
     }
 }
 
@@ -373,12 +383,12 @@ pub(crate) async fn run_tasktracker(options: TaskTracker) -> Result<(), Failure>
         listener,
     )
     .await
-    .map_err(start_failure)?;
-    eprintln!("{} serves on {}", options.id, tracker.address());
+    .map_err(tracker_failure)?;
+    note(&format!("{} serves on {}", options.id, tracker.address()));
     let crashed = tokio::select! {
         stopped = options.common.until_stopped() => stopped.map(|()| false)?,
         () = tracker.gone() => true,
     };
     tracker.stop().await;
-    if crashed { Err(Failure::new(Exit::Machine, format!("{} went down", options.id))) } else { Ok(()) }
+    if crashed { Err(Failure::new(Code::TrackerTrouble, format!("{} went down", options.id))) } else { Ok(()) }
 }

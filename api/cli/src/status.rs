@@ -1,24 +1,40 @@
 //! `quorate cluster status`: how the job tracker's replicas and the trackers stand, and what is held against them.
 
-use crate::print;
-use quorate::{connection::Connection, exit::Failure, report};
+use quorate::{
+    connection::Connection,
+    exit::Failure,
+    json::{self, Format},
+    report,
+    terminal::{print, print_table, visible},
+};
 use quorate_jobtracker::client::{ClientError, Distrust};
 use quorate_protocol::{ids::ReplicaId, query::ReplicaView};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// What each replica says of itself, or why it says nothing.
 type Views = [(ReplicaId, Result<ReplicaView, ClientError>)];
 
-pub(crate) async fn show(connection: &Connection) -> Result<(), Failure> {
+pub(crate) async fn show(folder: Option<&Path>, format: Format) -> Result<(), Failure> {
+    let connection = &Connection::open(folder)?;
     let client = &connection.client;
     let views = client.replicas().await;
+    if format.json {
+        return json::print(&status(connection, &views).await?);
+    }
     print(&format!("{}\n", connection.cluster.assumption()))?;
-    print(&replicas(&views, connection.cluster.quorum()))?;
-    for line in faults(&views, &client.audit().await) {
+    print_table(&replicas(&views))?;
+    if let Some(line) = stands_still(&views, connection.cluster.quorum()) {
         print(&format!("{line}\n"))?;
     }
+    for line in faults(&views, &client.audit().await) {
+        print(&format!("{}\n", visible(&line)))?;
+    }
     let trackers = client.trackers().await?;
-    print(&format!("\n{}", report::trackers(&trackers)))?;
+    print("\n")?;
+    print_table(&report::trackers(&trackers))?;
     for tracker in trackers.iter().filter(|tracker| tracker.evidence > 0) {
         for evidence in client.evidence(tracker.id).await? {
             print(&format!("{}: {}\n", tracker.id, report::evidence(&evidence)))?;
@@ -27,26 +43,66 @@ pub(crate) async fn show(connection: &Connection) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The same for programs.
+async fn status(connection: &Connection, views: &Views) -> Result<json::Status, Failure> {
+    let Connection { client, cluster, .. } = connection;
+    let seen = client.audit().await;
+    let seen = seen.iter().map(|Distrust { replica, what, .. }| json::Fault {
+        replica: replica.number(),
+        proof: false,
+        what: what.clone(),
+        by: Vec::new(),
+    });
+    let told = told(views).into_iter().map(|((replica, proof, what), by)| json::Fault {
+        replica: replica.number(),
+        proof,
+        what: what.to_owned(),
+        by: by.into_iter().map(ReplicaId::number).collect(),
+    });
+    let trackers = client.trackers().await?;
+    let mut evidence = Vec::new();
+    for tracker in trackers.iter().filter(|tracker| tracker.evidence > 0) {
+        let pieces = client.evidence(tracker.id).await?;
+        evidence.extend(
+            pieces.iter().map(|piece| json::Accusation { tracker: tracker.id.number(), what: report::evidence(piece) }),
+        );
+    }
+    let replica = |(replica, view): &(ReplicaId, Result<ReplicaView, ClientError>)| json::Replica {
+        replica: replica.number(),
+        standing: view.as_ref().ok().map(json::ReplicaStanding::from),
+        why: view.as_ref().err().map(|error| silence(error).to_owned()),
+    };
+    Ok(json::Status {
+        cluster: cluster.name.clone(),
+        f: cluster.f,
+        agreement: cluster.agreement.to_string(),
+        assumption: cluster.assumption(),
+        quorum: cluster.quorum(),
+        replicas: views.iter().map(replica).collect(),
+        faults: told.chain(seen).collect(),
+        trackers: trackers.iter().map(json::Tracker::from).collect(),
+        evidence,
+    })
+}
+
 /// The table of replicas. Each line is that replica's word alone.
-fn replicas(views: &Views, quorum: usize) -> String {
+fn replicas(views: &Views) -> Vec<Vec<String>> {
     let heading = ["REPLICA", "VIEW", "PRIMARY", "EXECUTED", "LAG", "CHECKPOINT", "TRUSTED LOG", "VOTING", "PENDING"];
     let newest = views.iter().filter_map(|(_, view)| view.as_ref().ok()).map(|view| view.executed.ordered).max();
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    let mut voting = 0usize;
     for (replica, view) in views {
         match view {
-            Ok(view) => {
-                voting += usize::from(view.voting);
-                rows.push(row(view, newest.unwrap_or_default()));
-            }
+            Ok(view) => rows.push(row(view, newest.unwrap_or_default())),
             Err(error) => rows.push(vec![replica.to_string(), silence(error).to_owned()]),
         }
     }
-    let mut text = report::table(&rows);
-    if voting < quorum {
-        text.push_str(&format!("{voting} of them can vote, and it takes {quorum}: nothing is ordered\n"));
-    }
-    text
+    rows
+}
+
+/// Said when too few replicas can vote.
+fn stands_still(views: &Views, quorum: usize) -> Option<String> {
+    let voting = views.iter().filter(|(_, view)| view.as_ref().is_ok_and(|view| view.voting)).count();
+    (voting < quorum).then(|| format!("{voting} of them can vote, and it takes {quorum}: nothing is ordered"))
 }
 
 fn row(view: &ReplicaView, newest: u64) -> Vec<String> {
@@ -80,21 +136,26 @@ fn silence(error: &ClientError) -> &'static str {
     }
 }
 
-/// A line for each thing that is held against a replica: by whom, and whether what it signed proves it to anybody.
-fn faults(views: &Views, distrusted: &[Distrust]) -> Vec<String> {
+/// What replicas hold against each other, whether what was signed proves it to anybody, and who says so.
+fn told(views: &Views) -> BTreeMap<(ReplicaId, bool, &str), BTreeSet<ReplicaId>> {
     let mut told: BTreeMap<(ReplicaId, bool, &str), BTreeSet<ReplicaId>> = BTreeMap::new();
     for view in views.iter().filter_map(|(_, view)| view.as_ref().ok()) {
         for fault in &view.faults {
             told.entry((fault.replica, fault.proof, &fault.what)).or_default().insert(view.replica);
         }
     }
+    told
+}
+
+/// A line for each thing that is held against a replica: by whom, and whether what it signed proves it to anybody.
+fn faults(views: &Views, distrusted: &[Distrust]) -> Vec<String> {
     let names = |by: BTreeSet<ReplicaId>| by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let line = |((replica, proof, what), by): ((ReplicaId, bool, &str), BTreeSet<ReplicaId>)| {
         let weight = if proof { "proof" } else { "suspicion" };
         format!("{replica}: {what} ({weight}; so say {})", names(by))
     };
     let seen = distrusted.iter().map(|Distrust { replica, what, .. }| format!("{replica}: {what} (seen from here)"));
-    told.into_iter().map(line).chain(seen).collect()
+    told(views).into_iter().map(line).chain(seen).collect()
 }
 
 #[cfg(test)]
@@ -129,12 +190,14 @@ mod tests {
 
     #[test]
     fn the_table_shows_lag_and_liars_and_says_when_nothing_is_ordered() {
-        let table = replicas(&two_of_three(), 2);
+        let table = report::table(&replicas(&two_of_three()));
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].contains("@1100") && lines[1].contains("software, epoch 1, position 77"), "{table}");
         assert!(lines[2].contains("4 (to 5)") && lines[2].contains("  10  "), "{table}");
         assert!(lines[3].contains("replica-2  gives an answer that cannot be believed"), "{table}");
-        assert_eq!(lines[4], "1 of them can vote, and it takes 2: nothing is ordered");
+        let said = stands_still(&two_of_three(), 2).expect("too few");
+        assert_eq!(said, "1 of them can vote, and it takes 2: nothing is ordered");
+        assert_eq!(stands_still(&two_of_three(), 1), None);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 mod check;
 mod enrol;
 
-use crate::{
-    print,
-    role::{Common, start_failure},
-};
+use crate::role::{Common, hinted};
 use clap::{Args, Subcommand};
-use quorate::exit::{Exit, Failure};
+use quorate::{
+    exit::{Code, Failure},
+    terminal::print,
+};
 use quorate_jobtracker::{
     FOUNDING_BYTES_MAX, FoundError, Founding, FoundingError, LogError, LogPlace, TpmPlace, found,
 };
@@ -112,7 +112,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Approve(options) => enrol::approve(&options),
         Command::Found(options) => run_found(&options),
     });
-    running.await.unwrap_or_else(|error| Err(Failure::new(Exit::Machine, error.to_string())))
+    running.await.unwrap_or_else(|error| Err(Failure::new(Code::System, "the command panicked").caused_by(&error)))
 }
 
 fn run_found(options: &Found) -> Result<(), Failure> {
@@ -130,20 +130,21 @@ fn run_found(options: &Found) -> Result<(), Failure> {
 }
 
 fn found_failure(error: FoundError) -> Failure {
-    let (exit, hint) = match &error {
-        FoundError::Cluster(_) | FoundError::NotAMember(_) | FoundError::WrongKey(_) => (Exit::Usage, None),
+    let (code, hint) = match &error {
+        FoundError::Cluster(_) => (Code::ClusterConfiguration, None),
+        FoundError::NotAMember(_) | FoundError::WrongKey(_) => (Code::NotAMember, None),
         FoundError::Log(LogError::Foreign { .. }) => {
             let hint = "the configuration has no TPM for this replica: `quorate tpm enrol` writes what belongs there";
-            (Exit::Usage, Some(hint.to_owned()))
+            (Code::TrustedLogChoice, Some(hint.to_owned()))
         }
-        FoundError::Log(LogError::Tpm(cause)) => (Exit::Machine, cause.downcast_ref().and_then(hint)),
+        FoundError::Log(LogError::Tpm(cause)) => (Code::TpmTrouble, cause.downcast_ref().and_then(hint)),
         FoundError::Used(_) => {
             let hint = "is this the right --dir? A cluster that lost its state is founded anew, under another name";
-            (Exit::Machine, Some(hint.to_owned()))
+            (Code::ReplicaTrouble, Some(hint.to_owned()))
         }
-        FoundError::Directory { .. } | FoundError::Log(_) => (Exit::Machine, None),
+        FoundError::Directory { .. } | FoundError::Log(_) => (Code::ReplicaTrouble, None),
     };
-    hinted(Failure { exit, ..start_failure(error) }, hint)
+    hinted(Failure::of(code, &error), hint)
 }
 
 fn founding_failure(error: FoundingError, path: &Path) -> Failure {
@@ -160,9 +161,16 @@ fn founding_failure(error: FoundingError, path: &Path) -> Failure {
         | FoundingError::Device(_)
         | FoundingError::Certificate { .. } => None,
     };
-    let failure = start_failure(error);
-    let message = format!("{}: {}", path.display(), failure.message);
-    hinted(Failure::usage(message), hint.map(str::to_owned))
+    let failure = Failure::new(Code::TpmDocument, format!("{}: {error}", path.display()));
+    hinted(caused(failure, &error), hint.map(str::to_owned))
+}
+
+/// Adds what lies behind an error that the message tells already.
+fn caused(failure: Failure, error: &impl std::error::Error) -> Failure {
+    match error.source() {
+        Some(source) => failure.caused_by(source),
+        None => failure,
+    }
 }
 
 /// What can be done about a chip that does not do its part.
@@ -193,14 +201,7 @@ pub(crate) fn hint(error: &TpmError) -> Option<String> {
 
 fn tpm_failure(error: TpmError) -> Failure {
     let hint = hint(&error);
-    hinted(start_failure(error), hint)
-}
-
-fn hinted(failure: Failure, hint: Option<String>) -> Failure {
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    hinted(Failure::of(Code::TpmTrouble, &error), hint)
 }
 
 /// A text of limited length.
@@ -214,8 +215,8 @@ fn read(path: &Path, bytes_max: usize) -> Result<String, Failure> {
 fn document<T: Document>(path: &Path) -> Result<T, Failure> {
     let text = read(path, quorate_tpm::enrol::DOCUMENT_BYTES_MAX)?;
     T::from_toml(&text).map_err(|error| {
-        let failure = start_failure(error);
-        Failure::usage(format!("{}: {}", path.display(), failure.message.trim()))
+        let failure = Failure::new(Code::TpmDocument, format!("{}: {}", path.display(), error.to_string().trim()));
+        caused(failure, &error)
     })
 }
 

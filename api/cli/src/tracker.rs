@@ -1,11 +1,12 @@
 //! `quorate tracker`: what the trackers are given to do, what is held against them, and what an operator does about it.
 
-use crate::print;
 use clap::Subcommand;
 use quorate::{
     connection::Connection,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
+    json::{self, Format},
     report,
+    terminal::{print, print_table, visible},
 };
 use quorate_protocol::{
     ids::TrackerId,
@@ -16,11 +17,16 @@ use std::path::Path;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Lists the trackers: their slots, their votes, what is held against them and what they are given to do.
-    List,
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
     /// Shows one tracker, with all that is held against it.
     Show {
         /// Which: `tracker-1` or `1`.
         tracker: TrackerId,
+        #[command(flatten)]
+        format: Format,
     },
     /// Takes all work from a tracker, and gives it no more.
     ///
@@ -46,8 +52,14 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
     let connection = Connection::open(folder)?;
     let client = &connection.client;
     match command {
-        Command::List => print(&report::trackers(&client.trackers().await?)),
-        Command::Show { tracker } => show(&connection, tracker).await,
+        Command::List { format } => {
+            let trackers = client.trackers().await?;
+            if format.json {
+                return json::print(&trackers.iter().map(json::Tracker::from).collect::<Vec<_>>());
+            }
+            print_table(&report::trackers(&trackers))
+        }
+        Command::Show { tracker, format } => show(&connection, tracker, format).await,
         Command::Quarantine { tracker, reason } => {
             client.quarantine(tracker, reason).await?;
             print(&format!("{tracker} is in quarantine\n"))
@@ -59,16 +71,18 @@ pub(crate) async fn run(command: Command, folder: Option<&Path>) -> Result<(), F
     }
 }
 
-async fn show(connection: &Connection, id: TrackerId) -> Result<(), Failure> {
+async fn show(connection: &Connection, id: TrackerId, format: Format) -> Result<(), Failure> {
     let trackers: Vec<TrackerView> = connection.client.trackers().await?;
     let Some(view) = trackers.into_iter().find(|view| view.id == id) else {
-        return Err(Failure::new(Exit::Path, format!("{id} is not of this cluster"))
-            .hint("`quorate tracker list` lists the trackers"));
+        return Err(Failure::new(Code::NoSuchTracker, format!("{id} is not of this cluster")));
     };
-    print(&report::trackers(std::slice::from_ref(&view)))?;
+    if format.json {
+        return json::print(&json::Tracker::from(&view));
+    }
+    print_table(&report::trackers(std::slice::from_ref(&view)))?;
     print(&match &view.duty {
         Duty::Full => String::new(),
-        Duty::Quarantined(reason) => format!("in quarantine: {reason}\n"),
+        Duty::Quarantined(reason) => format!("in quarantine: {}\n", visible(reason)),
         Duty::Probation { passed, needed } => format!("on probation: {passed} of {needed} known answers given\n"),
     })?;
     for evidence in connection.client.evidence(id).await? {

@@ -1,8 +1,11 @@
 //! `quorate trusted-log`: a replica's trusted log in a process of its own, under another user where that is wanted.
 
-use crate::role::{Common, start_failure, start_log};
+use crate::role::{Common, hinted, start_log};
 use clap::Args;
-use quorate::exit::{Exit, Failure};
+use quorate::{
+    exit::{Code, Failure},
+    terminal::note,
+};
 use quorate_jobtracker::{Helper, HelperError, HelperOptions, OpenError, own_user};
 use quorate_protocol::ids::ReplicaId;
 use std::{io::ErrorKind, path::PathBuf};
@@ -38,7 +41,7 @@ pub(crate) async fn run(options: TrustedLog) -> Result<(), Failure> {
     let helper = HelperOptions { cluster, replica: id, key, directory: common.dir.clone(), socket, user };
     let shown = helper.socket.display().to_string();
     let mut helper = Helper::start(helper).map_err(failure)?;
-    eprintln!("the trusted log of {id} serves user {user} on {shown}");
+    note(&format!("the trusted log of {id} serves user {user} on {shown}"));
     let ended = tokio::select! {
         stopped = common.until_stopped() => stopped,
         error = helper.failed() => Err(failure(error)),
@@ -49,28 +52,30 @@ pub(crate) async fn run(options: TrustedLog) -> Result<(), Failure> {
 
 /// Why it does not start or go on, with what can be done about it.
 fn failure(error: HelperError) -> Failure {
-    let (exit, hint) = match &error {
-        HelperError::Cluster(_) => (Exit::Usage, None),
-        HelperError::NotAMember(_) => (Exit::Usage, Some("replicas are numbered from 0; see --id and --config")),
-        HelperError::Tpm(_) => (Exit::Usage, Some("start the replica with --tpm; it needs no process beside it")),
-        HelperError::WrongKey(_) => {
-            (Exit::Usage, Some("it is the one that stands there as `log`, or as `key` when there is no `log`"))
+    let (code, hint) = match &error {
+        HelperError::Cluster(_) => (Code::ClusterConfiguration, None),
+        HelperError::NotAMember(_) => (Code::NotAMember, Some("replicas are numbered from 0; see --id and --config")),
+        HelperError::Tpm(_) => {
+            (Code::TrustedLogChoice, Some("start the replica with --tpm; it needs no process beside it"))
         }
-        HelperError::State(OpenError::InUse(_)) => (Exit::Machine, Some("this replica's trusted log runs already")),
-        HelperError::State(OpenError::Foreign(_)) => (Exit::Machine, Some("each trusted log needs its own --dir")),
+        HelperError::WrongKey(_) => {
+            (Code::NotAMember, Some("it is the one that stands there as `log`, or as `key` when there is no `log`"))
+        }
+        HelperError::State(OpenError::InUse(_)) => {
+            (Code::ReplicaTrouble, Some("this replica's trusted log runs already"))
+        }
+        HelperError::State(OpenError::Foreign(_)) => {
+            (Code::ReplicaTrouble, Some("each trusted log needs its own --dir"))
+        }
         HelperError::Socket { source, .. } if source.kind() == ErrorKind::AddrInUse => {
-            (Exit::Machine, Some("is another process there already? choose another --socket, or stop it"))
+            (Code::CannotListen, Some("is another process there already? choose another --socket, or stop it"))
         }
         HelperError::Socket { source, .. } if source.kind() == ErrorKind::NotFound => {
-            (Exit::Machine, Some("the folder of --socket must be there"))
+            (Code::CannotListen, Some("the folder of --socket must be there"))
         }
-        HelperError::Directory { .. } | HelperError::State(_) | HelperError::Socket { .. } | HelperError::Thread(_) => {
-            (Exit::Machine, None)
-        }
+        HelperError::Socket { .. } => (Code::CannotListen, None),
+        HelperError::Directory { .. } | HelperError::State(_) => (Code::ReplicaTrouble, None),
+        HelperError::Thread(_) => (Code::System, None),
     };
-    let failure = Failure { exit, ..start_failure(error) };
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    hinted(Failure::of(code, &error), hint.map(str::to_owned))
 }

@@ -5,15 +5,16 @@
 
 mod compare;
 
-use crate::print;
 use clap::Args;
 use compare::{compare_input, compare_output, compare_program};
 use quorate::{
     amounts::{count, show_bytes},
     arrow::temporal_conversions::timestamp_ms_to_datetime,
+    configuration,
     connection::{CLUSTER_FILE, Connection, default_folder},
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     report, succeeded,
+    terminal::print,
 };
 use quorate_jobtracker::certificate::{CheckError, Endorsed, check};
 use quorate_protocol::{
@@ -64,7 +65,7 @@ pub(crate) struct Verify {
 
 /// What is wrong with what was checked.
 pub(crate) fn refused(message: String) -> Failure {
-    Failure::new(Exit::Refused, message)
+    Failure::new(Code::CertificateRefused, message)
 }
 
 pub(crate) fn run(options: &Verify, folder: Option<&Path>) -> Result<(), Failure> {
@@ -93,8 +94,7 @@ pub(crate) fn run(options: &Verify, folder: Option<&Path>) -> Result<(), Failure
 fn doubtful(certificate: &Path, error: &CheckError) -> Failure {
     let shown = certificate.display();
     if matches!(error, CheckError::Log { source, .. } if source.is_not_built()) {
-        return Failure::new(Exit::Path, format!("{shown} cannot be checked: {error}"))
-            .hint("its replicas' trusted logs are in TPMs: `cargo build --release -p quorate-cli --features tpm`");
+        return Failure::new(Code::NotBuilt, format!("{shown} cannot be checked: {error}"));
     }
     let failure = refused(format!("{shown} does not hold: {}", printable(&error.to_string())));
     match error {
@@ -120,16 +120,11 @@ fn read_bounded(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, Failur
 fn read_keys(keys: Option<&Path>, folder: Option<&Path>) -> Result<Cluster, Failure> {
     let in_folder = || folder.map_or_else(default_folder, Path::to_owned).join(CLUSTER_FILE);
     let path = keys.map_or_else(in_folder, Path::to_owned);
-    let malformed = |what: &str| {
-        Failure::new(Exit::Path, format!("{} does not hold a cluster's public keys: {what}", path.display()))
-            .hint("`quorate cluster keys` prints them, on a machine that has a connection to the cluster")
-    };
     let bytes = read_bounded(&path, KEYS_BYTES_MAX)
         .map_err(|failure| if keys.is_some() { failure } else { failure.hint("name the file with --keys") })?;
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| malformed("it is no text"))?;
-    let cluster: Cluster = toml::from_str(&text).map_err(|error| malformed(error.to_string().trim()))?;
-    cluster.check().map_err(|what| malformed(&what))?;
-    Ok(cluster)
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = text.ok_or_else(|| Failure::new(Code::NoPublicKeys, format!("{} is no text", path.display())))?;
+    configuration::parse(&path, &text, Code::NoPublicKeys)
 }
 
 /// The cluster's public keys as a file.
@@ -138,7 +133,7 @@ pub(crate) fn keys(cluster: &Cluster) -> Result<String, Failure> {
     // Where the replicas are is nobody's business, and no part of the cluster's identity.
     cluster.replicas.iter_mut().for_each(|replica| replica.address.clear());
     cluster.allow_liars = false;
-    let text = toml::to_string(&cluster).map_err(|error| Failure::new(Exit::Machine, error.to_string()))?;
+    let text = toml::to_string(&cluster).map_err(|error| Failure::of(Code::System, &error))?;
     Ok(format!(
         "# The public keys of the cluster {}.\n# `quorate verify CERTIFICATE --keys FILE` believes what is here, and needs nothing else.\n\n{text}",
         cluster.id()
@@ -151,7 +146,9 @@ pub(crate) async fn write(connection: &Connection, job: JobId, output: Option<Pa
     let view = connection.client.job(job).await?;
     if !view.summary.state.is_ended() {
         let message = format!("{job} has not ended: it is {}", report::state(&view.summary.state));
-        return Err(Failure::new(Exit::JobFailed, message).hint(format!("`quorate job wait {job}` waits for its end")));
+        return Err(
+            Failure::new(Code::JobNotEnded, message).hint(format!("`quorate job wait {job}` waits for its end"))
+        );
     }
     succeeded(&view)?;
     let certificate = connection.client.certificate(job).await?;
@@ -170,11 +167,7 @@ pub(crate) async fn write(connection: &Connection, job: JobId, output: Option<Pa
 
 /// Writes all of a new file, or nothing.
 fn save(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::new(Exit::Path, format!("{} exists already", path.display()))
-            .hint("choose another name, or remove it; nothing is overwritten"),
-        _ => Failure::io("cannot write", path, &error),
-    };
+    let failed = |error: io::Error| Failure::io("cannot write", path, &error);
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;

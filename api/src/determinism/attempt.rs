@@ -3,7 +3,7 @@
 use super::{InputFile, rounds::Surroundings};
 use crate::{
     app::ProgramOf,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
 };
 use quorate_engine::program::{
     FetchedSegment, InputSource, LocalBytes, MapTask, Program, ReduceTask, Span, TaskContext, TaskError, Watch,
@@ -105,7 +105,7 @@ impl Output {
 }
 
 fn machine(what: &str, error: impl std::fmt::Display) -> Failure {
-    Failure::new(Exit::Machine, format!("cannot {what}: {error}"))
+    Failure::new(Code::System, format!("cannot {what}")).cause(error.to_string())
 }
 
 impl Attempts {
@@ -241,8 +241,8 @@ fn segment(map: &Output, partition: u32) -> Option<FetchedSegment> {
 fn failed(error: TaskError) -> Result<Output, Failure> {
     match error {
         TaskError::Program { kind, record, message } => Ok(Output::Failed { kind, record, message }),
-        TaskError::Cancelled => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        TaskError::Machine { what, .. } => Err(Failure::new(Exit::Machine, what)),
+        TaskError::Cancelled => Err(Failure::new(Code::Interrupted, "interrupted")),
+        TaskError::Machine { what, .. } => Err(Failure::new(Code::System, what)),
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     rounds::{Again, Round},
     suspect::{self, Evidence, Pair, Suspect},
 };
-use crate::exit::{Exit, Failure};
+use crate::exit::{Code, Failure};
 use quorate_engine::{
     program::Span,
     record::{FileRange, RecordReader},
@@ -55,7 +55,7 @@ struct Place {
 }
 
 fn trouble(error: io::Error) -> Failure {
-    Failure::new(Exit::Machine, format!("cannot compare outputs: {error}"))
+    Failure::new(Code::System, "cannot compare outputs").caused_by(&error)
 }
 
 /// Whether two outputs are the same, as a vote would have it.

@@ -20,10 +20,7 @@ pub use compare::Divergence;
 pub use rounds::Round;
 pub use suspect::Suspect;
 
-use crate::{
-    app::ProgramOf,
-    exit::{Exit, Failure},
-};
+use crate::{app::ProgramOf, exit::Failure};
 use attempt::{Attempts, Output};
 use quorate_engine::program::MapTask;
 use quorate_protocol::{file::Path as ClusterPath, ids::Stage, job::Specification};
@@ -99,7 +96,7 @@ impl InputFile {
 impl Checker {
     pub(crate) fn new(program: ProgramOf, extent: Extent) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("quorate-check-").tempdir();
-        let folder = folder.map_err(|e| Failure::new(Exit::Machine, format!("cannot make a temporary folder: {e}")))?;
+        let folder = folder.map_err(|e| Failure::io("cannot make a folder in", std::env::temp_dir(), &e))?;
         Ok(Self { program: Arc::new(program), extent, folder, verdict: Verdict::default() })
     }
 

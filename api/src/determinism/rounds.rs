@@ -5,7 +5,10 @@ use super::{
     attempt::{Attempts, Output, Work, unwalled},
     compare::{self, Divergence},
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Code, Failure},
+    terminal::note,
+};
 use quorate_protocol::ids::{Stage, TaskId};
 use quorate_sandbox::{Launch, child::Launcher};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -164,11 +167,10 @@ impl Rounds {
         let mut others: BTreeMap<(Stage, u32), Vec<Again>> = BTreeMap::new();
         for (number, round) in self.0.iter().enumerate() {
             if io::stderr().is_terminal() {
-                eprintln!("{}s: round {} of {}", work.stage(), number + 1, self.0.len());
+                note(&format!("{}s: round {} of {}", work.stage(), number + 1, self.0.len()));
             }
             let kept = attempts.folder().join(format!("kept-{}-{number}", work.stage()));
-            fs::create_dir_all(&kept)
-                .map_err(|error| Failure::new(Exit::Machine, format!("cannot keep outputs: {error}")))?;
+            fs::create_dir_all(&kept).map_err(|error| Failure::io("cannot keep outputs in", &kept, &error))?;
             let outputs = run_round(attempts, work, *round, &kept)?;
             let Some(first) = &first else {
                 first = Some(outputs);
@@ -211,7 +213,7 @@ fn run_round(attempts: &Attempts, work: &Work, round: Round, kept: &Path) -> Res
             let mut all = Outputs::new();
             for half in halves {
                 let ended =
-                    half.join().map_err(|_| Failure::new(Exit::JobFailed, "the program ended a thread of ours"));
+                    half.join().map_err(|_| Failure::new(Code::ClientCode, "the program ended a thread of ours"));
                 all.extend(ended??);
             }
             Ok(all)
@@ -257,7 +259,7 @@ fn on_one_processor<T: Send>(work: impl FnOnce() -> Result<T, Failure> + Send) -
             }
             work()
         });
-        worker.join().unwrap_or_else(|_| Err(Failure::new(Exit::Machine, "a round ended before its time")))
+        worker.join().unwrap_or_else(|_| Err(Failure::new(Code::ClientCode, "a round ended before its time")))
     })
 }
 

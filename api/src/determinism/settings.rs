@@ -7,7 +7,7 @@ use super::{
     attempt::{Attempts, Output},
     rounds::Surroundings,
 };
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use quorate_protocol::{job::InputKind, limits};
 use std::{fs, path::Path};
 
@@ -81,8 +81,7 @@ pub(super) fn depends_on(attempts: &Attempts) -> Result<Vec<Setting>, Failure> {
 /// Runs all of a job, and gives the digests of its parts; `None` when the program fails.
 fn whole(attempts: &Attempts) -> Result<Option<Vec<blake3::Hash>>, Failure> {
     let folder = attempts.folder().join("whole");
-    let trouble = |error| Failure::new(Exit::Machine, format!("cannot run the job whole: {error}"));
-    fs::create_dir_all(&folder).map_err(trouble)?;
+    fs::create_dir_all(&folder).map_err(|error| Failure::io("cannot run the job whole in", &folder, &error))?;
     let parts = parts(attempts, &folder);
     let _ = fs::remove_dir_all(folder);
     parts
@@ -107,7 +106,7 @@ fn parts(attempts: &Attempts, folder: &Path) -> Result<Option<Vec<blake3::Hash>>
         let mut hasher = blake3::Hasher::new();
         let part = fs::File::open(&kept);
         part.and_then(|part| hasher.update_reader(part).map(|_| ()))
-            .map_err(|error| Failure::new(Exit::Machine, format!("cannot read a part: {error}")))?;
+            .map_err(|error| Failure::io("cannot read", &kept, &error))?;
         parts.push(hasher.finalize());
     }
     Ok(Some(parts))

@@ -11,7 +11,7 @@ pub use looks::Look;
 
 use crate::{
     connection::Connection,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     report,
 };
 use quorate_protocol::{
@@ -205,7 +205,7 @@ fn check(view: &JobView, task: TaskId) -> Result<(), Failure> {
         return Ok(());
     }
     let (maps, reduces) = (view.summary.maps.1, view.summary.reduces.1);
-    let failure = Failure::new(Exit::Path, format!("there is no {task}"));
+    let failure = Failure::new(Code::NoSuchJob, format!("there is no {task}"));
     Err(failure.hint(format!("{} has {maps} map and {reduces} reduce tasks, numbered from 0", view.summary.job)))
 }
 

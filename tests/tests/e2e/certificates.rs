@@ -1,6 +1,7 @@
 //! Certificates of real jobs, checked where there is no cluster: by the command, with nothing but the public keys.
 
 use crate::under_test;
+use quorate::exit::Code;
 use quorate_jobtracker::{ReplicaLiar, certificate::check};
 use quorate_liars::Kind;
 use quorate_protocol::{
@@ -37,6 +38,10 @@ impl Elsewhere {
         let mut command = Command::new(under_test().quorate);
         command.arg("verify").args(arguments).current_dir(self.0.path()).env("QUORATE_CLUSTER", self.at("no-cluster"));
         command
+    }
+    /// It fails with this code, and says this.
+    async fn fails(&self, code: Code, arguments: &[&str], says: &str) {
+        self.says(arguments, code.exit() as i32, &[&format!("error[{code}]: "), says, "hint: "]).await;
     }
     async fn says(&self, arguments: &[&str], code: i32, says: &[&str]) {
         let output = run(self.verify(arguments)).await;
@@ -116,13 +121,13 @@ async fn a_job_with_liars_is_verified_elsewhere_and_a_changed_byte_is_named() {
     // What cannot be read, and what makes no sense.
     elsewhere.says(&["nothing", "--keys", "keys.toml"], 3, &["nothing"]).await;
     elsewhere.says(&["certificate"], 3, &["no-cluster", "--keys"]).await;
-    elsewhere.says(&["certificate", "--keys", "certificate"], 3, &["public keys"]).await;
+    elsewhere.fails(Code::NoPublicKeys, &["certificate", "--keys", "certificate"], "certificate").await;
     elsewhere.says(&[VERIFY, &["--output", "nowhere"]].concat(), 3, &["nowhere"]).await;
     elsewhere.says(&[VERIFY, &["--input", "a", "b"]].concat(), 2, &["/in"]).await;
     elsewhere.says(&[VERIFY, &["--output", "keys.toml"]].concat(), 2, &["part-r-00000"]).await;
     fs::write(elsewhere.at("long"), vec![0; 8 << 20]).expect("written");
     elsewhere.says(&["long", "--keys", "keys.toml"], 6, &["longer than any certificate"]).await;
-    elsewhere.says(&["keys.toml", "--keys", "keys.toml"], 6, &["not a certificate"]).await;
+    elsewhere.fails(Code::CertificateRefused, &["keys.toml", "--keys", "keys.toml"], "not a certificate").await;
 
     // Another cluster's keys.
     let keys = fs::read_to_string(elsewhere.at("keys.toml")).expect("keys");

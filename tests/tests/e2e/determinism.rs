@@ -1,6 +1,6 @@
 //! `check-determinism` on programs that do not give the same each time, and on some that do.
 
-use quorate::exit::Exit;
+use quorate::exit::{Code, Exit};
 use serde_json::Value;
 use std::{fs, process::Command};
 
@@ -31,6 +31,7 @@ fn check(mode: &str, more: &[&str]) -> (Option<i32>, Value, String) {
 fn found_out(mode: &str, task: &str, suspects: &[&str]) {
     let (code, json, said) = check(mode, &[]);
     assert_eq!(code, Some(Exit::Differs as i32), "{said}");
+    assert!(said.contains(&format!("error[{}]", Code::Differs)), "{said}");
     let first = &json["jobs"][0]["divergences"][0];
     assert_eq!(first["task"], task, "{said}");
     assert!(first["sides"][0] != first["sides"][1], "both sides are shown: {said}");

@@ -2,6 +2,7 @@
 
 mod bad_replicas;
 mod certificates;
+mod codes;
 mod command_line;
 mod crashes;
 mod determinism;
@@ -20,6 +21,8 @@ mod quarantine;
 mod replicas;
 mod sandbox;
 mod terasort;
+mod terminals;
+mod tools;
 mod trusted_log;
 mod witnessed;
 

@@ -163,7 +163,7 @@ async fn what_is_started_wrongly_is_explained_and_disturbs_nobody() {
     cluster.kill("replica-0");
     cluster.kill("replica-1");
     let foreign = Line::replica(&cluster, "0", &cluster.helper_socket(ALL[1]));
-    foreign.fails(5, &["not the trusted log", "another replica's"]).await;
+    foreign.fails(2, &["not the trusted log", "another replica's"]).await;
     let nobody = Line::replica(&cluster, "0", &cluster.folder().join("nowhere"));
     nobody.fails(5, &["nowhere does not answer", "`quorate trusted-log --id 0 "]).await;
 

@@ -1,6 +1,7 @@
 //! Jobs, reboots, a TPM that was cleared, and a founding that is not the others'.
 
 use crate::{fails, under_test, works};
+use quorate::exit::Code;
 use quorate_jobtracker::{certificate::check, client::ClientError};
 use quorate_protocol::{
     file::Path,
@@ -192,7 +193,7 @@ async fn a_tpm_that_was_cleared_is_refused_until_the_authority_approves_what_it_
         command.args(["--config", &file("config.toml"), "--key", &file(key)]);
         command
     };
-    fails(approve("client.key", "0"), 2, &["not the key of the cluster's authority"]).await;
+    fails(Code::BadKeyFile, approve("client.key", "0"), &["not the key of the cluster's authority"]).await;
     works(approve("authority.key", "1")).await;
     let approved = cluster.folder().join("approved");
     cluster.enrolled_with(ALL[0], &approved);

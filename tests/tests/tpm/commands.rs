@@ -1,6 +1,7 @@
 //! `quorate tpm`: what operators see, and what they see when something is wrong.
 
 use crate::{fails, under_test, works};
+use quorate::exit::Code;
 use quorate_tests::{Processes, processes::Setup};
 use quorate_tpm::swtpm::{Swtpm, installed};
 use std::{ffi::OsStr, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
@@ -28,9 +29,10 @@ async fn a_check_says_in_plain_words_whether_a_tpm_will_do() {
     swtpm.chip().and_then(|mut chip| chip.extend(14, quorate_protocol::digest::Digest::of(b"boot"))).expect("extended");
     assert!(works(check(&[])).await.contains("something has extended it"));
     assert!(works(check(&["--pcr", "15"])).await.contains("nothing has extended it"));
-    fails(check(&["--pcr", "16"]), 5, &["will not do", "only 0 to 15"]).await;
-    fails(quorate(&["tpm", "check", "--tpm", "device:/nowhere"]), 5, &["there is no TPM at /nowhere"]).await;
-    fails(quorate(&["tpm", "check", "--tpm", "nonsense"]), 2, &["device:/dev/tpmrm0"]).await;
+    fails(Code::TpmTrouble, check(&["--pcr", "16"]), &["will not do", "only 0 to 15"]).await;
+    fails(Code::TpmTrouble, quorate(&["tpm", "check", "--tpm", "device:/nowhere"]), &["there is no TPM at /nowhere"])
+        .await;
+    fails(Code::CommandLine, quorate(&["tpm", "check", "--tpm", "nonsense"]), &["device:/dev/tpmrm0"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +50,7 @@ async fn a_host_that_nobody_sits_at_is_enrolled_in_three_steps() {
     let mode = fs::metadata(file("secret")).expect("kept").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let answer = |tcti: &str| enrol(&["answer", &file("challenge"), "--tpm", tcti, "--output", &file("answer")]);
-    fails(answer(&foreign), 5, &["TPM2_ActivateCredential"]).await;
+    fails(Code::TpmTrouble, answer(&foreign), &["TPM2_ActivateCredential"]).await;
     works(answer(&tcti)).await;
     let conclude =
         || enrol(&["conclude", &file("answer"), "--secret", &file("secret"), "--output", &file("enrolment")]);
@@ -56,8 +58,13 @@ async fn a_host_that_nobody_sits_at_is_enrolled_in_three_steps() {
     assert!(said.contains("[replica.tpm]\npcr = 13\n") && said.contains("Endorsement key: "), "{said}");
     // The enrolment of a challenge that was made anew needs a new answer.
     works(enrol(&["challenge", &file("request"), "--output", &file("challenge"), "--secret", &file("secret")])).await;
-    fails(conclude(), 5, &["the challenge was not opened", "hint:"]).await;
-    fails(enrol(&["challenge", &file("answer"), "--output", &file("x"), "--secret", &file("y")]), 2, &["answer"]).await;
+    fails(Code::TpmDocument, conclude(), &["the challenge was not opened", "hint:"]).await;
+    fails(
+        Code::TpmDocument,
+        enrol(&["challenge", &file("answer"), "--output", &file("x"), "--secret", &file("y")]),
+        &["answer"],
+    )
+    .await;
     assert!(!Path::new(&file("x")).exists());
 }
 
@@ -78,20 +85,35 @@ async fn a_replica_that_is_started_wrongly_says_how_it_is_started() {
         }
         command
     };
-    fails(start(&["--founding", &founding]), 5, &["has a TPM as the trusted log", "--tpm device:"]).await;
-    fails(start(&["--tpm", &tcti, "--allow-software-tpm"]), 5, &["cluster's founding", "quorate tpm found"]).await;
+    fails(
+        Code::TrustedLogChoice,
+        start(&["--founding", &founding]),
+        &["has a TPM as the trusted log", "--tpm device:"],
+    )
+    .await;
+    fails(
+        Code::TrustedLogChoice,
+        start(&["--tpm", &tcti, "--allow-software-tpm"]),
+        &["cluster's founding", "quorate tpm found"],
+    )
+    .await;
     let strict = start(&["--tpm", &tcti, "--founding", &founding]);
-    fails(strict, 5, &["software or virtual TPM", "--allow-software-tpm"]).await;
+    fails(Code::TpmTrouble, strict, &["software or virtual TPM", "--allow-software-tpm"]).await;
     let nowhere = start(&["--tpm", "device:/nowhere", "--founding", &founding]);
-    fails(nowhere, 5, &["there is no TPM at /nowhere"]).await;
+    fails(Code::TpmTrouble, nowhere, &["there is no TPM at /nowhere"]).await;
     let torn = cluster.folder().join("torn");
     let whole = fs::read_to_string(&founding).expect("a founding");
     fs::write(&torn, &whole[..whole.rfind("[[founding]]").expect("parts")]).expect("written");
     let torn = torn.to_str().expect("UTF-8");
-    fails(start(&["--tpm", &tcti, "--allow-software-tpm", "--founding", torn]), 2, &["lacks replica-2"]).await;
+    fails(
+        Code::TpmDocument,
+        start(&["--tpm", &tcti, "--allow-software-tpm", "--founding", torn]),
+        &["lacks replica-2"],
+    )
+    .await;
 
     let used = cluster.found_command(zero, "replica-0", &cluster.folder().join("again"));
-    fails(used, 5, &["has been used", "under another name"]).await;
+    fails(Code::ReplicaTrouble, used, &["has been used", "under another name"]).await;
     assert!(!cluster.folder().join("again").exists());
     cluster.start_member("replica-0");
     cluster.replicas_agree().await;

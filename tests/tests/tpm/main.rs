@@ -3,6 +3,8 @@
 mod clusters;
 mod commands;
 
+use quorate::exit::Code;
+
 fn under_test() -> quorate_tests::processes::Programs {
     quorate_tests::processes::Programs {
         quorate: env!("CARGO_BIN_EXE_quorate-under-test").into(),
@@ -20,11 +22,12 @@ async fn works(command: std::process::Command) -> String {
     text
 }
 
-/// It ends with this exit code, and says all this.
-async fn fails(command: std::process::Command, code: i32, says: &[&str]) {
+/// It fails with this code and the exit code that belongs to it, and says all this.
+async fn fails(code: Code, command: std::process::Command, says: &[&str]) {
     let shown = format!("{command:?}");
     let output = quorate_tests::processes::run(command).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{shown}: {text}");
+    assert_eq!(output.status.code(), Some(code.exit() as i32), "{shown}: {text}");
+    assert!(text.contains(&format!("error[{code}]: ")), "{shown} does not fail with {code}: {text}");
     assert!(says.iter().all(|says| text.contains(says)) && !text.contains("panicked"), "{shown}: {says:?}: {text}");
 }

@@ -1,9 +1,11 @@
 //! `quorate tpm check`: whether a machine's TPM will do, in plain words.
 
 use super::{TPM_DEFAULT, Where, tpm_failure};
-use crate::print;
 use clap::Args;
-use quorate::exit::{Exit, Failure};
+use quorate::{
+    exit::{Code, Failure},
+    terminal::print,
+};
 use quorate_protocol::digest::Digest;
 use quorate_tpm::{Chip, Health, Platform};
 use std::time::Duration;
@@ -53,7 +55,7 @@ pub(super) fn run(options: &Check) -> Result<(), Failure> {
 }
 
 fn will_not(why: &str) -> Failure {
-    Failure::new(Exit::Machine, format!("will not do: {why}"))
+    Failure::new(Code::TpmTrouble, format!("will not do: {why}"))
 }
 
 fn told(health: &Health, pcr: u8) -> String {

@@ -1,10 +1,13 @@
 //! `quorate tpm enrol` and `quorate tpm approve`: which chip is a replica's, and who says so.
 
-use super::{Where, document, hinted, tpm_failure, write};
-use crate::{print, role::start_failure};
+use super::{Where, document, tpm_failure, write};
 use clap::{Args, Subcommand};
-use quorate::exit::{Exit, Failure};
-use quorate_protocol::{cluster::Cluster, enrolled::EnrolledTpm, ids::ReplicaId, sign::SecretKey};
+use quorate::{
+    configuration,
+    exit::{Code, Failure},
+    terminal::print,
+};
+use quorate_protocol::{enrolled::EnrolledTpm, ids::ReplicaId, sign::SecretKey};
 use quorate_tpm::{
     Chip,
     enrol::{Answer, Challenge, Challenger, Document, EnrolError, Enrolment, Request},
@@ -164,27 +167,24 @@ fn failure(error: EnrolError) -> Failure {
     match error {
         EnrolError::Tpm(error) => tpm_failure(error),
         refused @ (EnrolError::Secret | EnrolError::Nonce | EnrolError::Quote(_)) => {
-            hinted(start_failure(refused), Some("is it the answer to this challenge, and of the same TPM?".to_owned()))
+            Failure::of(Code::TpmDocument, &refused).hint("is it the answer to this challenge, and of the same TPM?")
         }
         malformed @ (EnrolError::Document(_) | EnrolError::TooLong { .. } | EnrolError::EndorsementKey) => {
-            Failure { exit: Exit::Usage, ..start_failure(malformed) }
+            Failure::of(Code::TpmDocument, &malformed)
         }
     }
 }
 
 pub(super) fn approve(options: &Approve) -> Result<(), Failure> {
-    let text =
-        fs::read_to_string(&options.config).map_err(|error| Failure::io("cannot read", &options.config, &error))?;
-    let malformed = |what: String| Failure::usage(format!("{}: {}", options.config.display(), what.trim()));
-    let cluster: Cluster = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    cluster.check().map_err(malformed)?;
+    let cluster = configuration::read(&options.config, Code::ClusterConfiguration)?;
     let key = fs::read_to_string(&options.key).map_err(|error| Failure::io("cannot read", &options.key, &error))?;
     let key = SecretKey::from_hex(&key).filter(|key| Some(key.public()) == cluster.authority).ok_or_else(|| {
-        Failure::usage(format!("{} is not the key of the cluster's authority", options.key.display()))
+        Failure::new(Code::BadKeyFile, format!("{} is not the key of the cluster's authority", options.key.display()))
             .hint("the configuration has its public half as `authority`; without one, nobody can approve another TPM")
     })?;
     if cluster.replica(options.id).is_none_or(|member| member.tpm.is_none()) {
-        return Err(malformed(format!("{} has no TPM there", options.id)));
+        let message = format!("{}: {} has no TPM there", options.config.display(), options.id);
+        return Err(Failure::new(Code::TrustedLogChoice, message));
     }
     let enrolment: Enrolment = document(&options.enrolment)?;
     let approved = enrolment.approved(cluster.id(), options.id, &key);

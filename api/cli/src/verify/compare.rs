@@ -232,8 +232,8 @@ mod tests {
         let missing = difference(&path, &certified, &Transfer::new("comparing", 10)).expect("readable");
         assert_eq!(missing.as_deref(), Some("is missing"));
         assert_eq!(
-            difference(folder.path(), &certified, &Transfer::new("comparing", 10)).expect_err("a folder").exit,
-            quorate::exit::Exit::Path
+            difference(folder.path(), &certified, &Transfer::new("comparing", 10)).expect_err("a folder").code,
+            quorate::exit::Code::PathTrouble
         );
     }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use futures::TryStreamExt;
 use quorate::{
     LocalCluster,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     succeeded,
 };
 use quorate_bench::{
@@ -86,8 +86,8 @@ impl Run {
         let child = Command::new(own).args(["child", &run]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
         let output = child.map_err(|e| machine("start a measured run", e))?;
         if !output.status.success() {
-            let exit = if output.status.code() == Some(130) { Exit::Interrupted } else { Exit::JobFailed };
-            return Err(Failure::new(exit, format!("the measured run ended with {}", output.status)));
+            let code = if output.status.code() == Some(130) { Code::Interrupted } else { Code::ClientCode };
+            return Err(Failure::new(code, format!("the measured run ended with {}", output.status)));
         }
         serde_json::from_slice(&output.stdout).map_err(|e| machine("read what was measured", e))
     }
@@ -122,7 +122,7 @@ async fn measure(run: &Run) -> Result<Measurement, Failure> {
     let cluster = builder.start().await?;
     let outcome = tokio::select! {
         outcome = measure_on(&cluster, run) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Code::Interrupted, "interrupted")),
     };
     cluster.stop().await;
     outcome
@@ -212,7 +212,7 @@ async fn output_digest(cluster: &LocalCluster, input: &Input, output: &ClusterPa
     }
     if !input.is_complete(length) {
         let message = format!("{} gave {length} bytes of {}", input.kind.name(), input.bytes);
-        return Err(Failure::new(Exit::JobFailed, message));
+        return Err(Failure::new(Code::ClientCode, message));
     }
     Ok(Digest::of(&parts))
 }

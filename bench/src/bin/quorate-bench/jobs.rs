@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use quorate::{
     App, LocalCluster, NoArgs,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
 };
 use quorate_bench::text::Text;
 use quorate_protocol::job::{Partitioning, Specification, split_bytes_default};
@@ -79,7 +79,10 @@ impl Input {
             }
             Ok(out.flush()?)
         });
-        written.map_err(|e| Failure::new(Exit::Machine, format!("cannot make the input {}: {e}", path.display())))?;
+        let failed = |e: quorate::Error| {
+            Failure::new(Code::ClientCode, format!("cannot make the input {}", path.display())).cause(e.chain())
+        };
+        written.map_err(failed)?;
         let bytes = path.metadata().map_err(|e| Failure::io("cannot read", &path, &e))?.len();
         if bytes == 0 {
             return Err(Failure::usage("--size leaves no input"));

@@ -13,7 +13,7 @@ mod small;
 mod spare;
 
 use clap::{Parser, Subcommand};
-use quorate::exit::{Failure, report};
+use quorate::exit::{Code, Failure, report};
 use std::process::ExitCode;
 
 /// Measures Quorate on this machine.
@@ -50,5 +50,5 @@ fn run(command: Command) -> Result<(), Failure> {
 
 /// This machine cannot do something.
 fn machine(what: &str, error: impl std::fmt::Display) -> Failure {
-    Failure::new(quorate::exit::Exit::Machine, format!("cannot {what}: {error}"))
+    Failure::new(Code::System, format!("cannot {what}")).cause(error.to_string())
 }

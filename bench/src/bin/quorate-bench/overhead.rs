@@ -14,7 +14,7 @@ use crate::{
 use clap::{Args, ValueEnum};
 use quorate::{
     amounts::{parse_bytes, show_bytes},
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
 };
 use quorate_bench::{
     figures::{Measurement, Summary, bytes_table, summarise, time_table},
@@ -127,7 +127,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     match told.wrong.is_empty() {
         true => Ok(()),
-        false => Err(Failure::new(Exit::JobFailed, told.wrong.join("\n  "))),
+        false => Err(Failure::new(Code::ClientCode, told.wrong.join("\n  "))),
     }
 }
 

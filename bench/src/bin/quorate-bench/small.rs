@@ -8,7 +8,7 @@ use crate::{
 };
 use quorate::{
     LocalCluster,
-    exit::{Exit, Failure},
+    exit::{Code, Failure},
     succeeded,
 };
 use quorate_bench::figures::markdown;
@@ -46,7 +46,7 @@ pub(crate) fn small_jobs(folder: &Path) -> Result<Told, Failure> {
         let cluster = LocalCluster::builder(jobs::app()).trackers(TRACKERS).f(F).start().await?;
         let outcome = tokio::select! {
             outcome = laps(&cluster, &input) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Code::Interrupted, "interrupted")),
         };
         cluster.stop().await;
         outcome
@@ -91,7 +91,7 @@ async fn laps(cluster: &LocalCluster, input: &Input) -> Result<Vec<Lap>, Failure
         let known = so_far();
         succeeded(&view)?;
         if files.is_empty() {
-            return Err(Failure::new(Exit::JobFailed, format!("{job} has no output files")));
+            return Err(Failure::new(Code::NoFiles, format!("{job} has no output files")));
         }
         laps.push(Lap { submitted, ended, known });
     }

@@ -18,7 +18,7 @@ use clap::Parser;
 use quorate::{
     Result,
     amounts::{parse_bytes, show_bytes},
-    exit::{Exit, Failure, report},
+    exit::{Code, Failure, report},
 };
 use quorate_bench::kept;
 use serde::Serialize;
@@ -92,7 +92,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     if !SIZES.contains(&options.size) {
         return Err(Failure::usage("--size must lie between 10kB and 1GiB"));
     }
-    let machine = |error: quorate::Error| Failure::new(Exit::Machine, error.chain());
+    let machine = |error: quorate::Error| Failure::new(Code::ClientCode, error.chain());
     let _pool = this_thread_alone().map_err(machine)?;
     if let Some(runs) = options.runs {
         let passed = each_row(options, &rows, |row, stage| run_untimed(row, stage, runs)).map_err(machine)?;

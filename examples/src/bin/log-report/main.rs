@@ -14,7 +14,10 @@ use quorate::arrow::{
     compute::cast,
     datatypes::DataType,
 };
-use quorate::{exit::Failure, prelude::*};
+use quorate::{
+    exit::{Code, Failure},
+    prelude::*,
+};
 use std::process::ExitCode;
 
 pub(crate) mod line;
@@ -174,11 +177,12 @@ pub(crate) fn count_columns() -> Job<FromColumns, Count> {
 pub(crate) fn job_for(files: &[String]) -> Result<&'static str> {
     let is_parquet = |path: &&String| path.ends_with(".parquet");
     match (files.iter().find(is_parquet), files.iter().find(|path| !is_parquet(path))) {
-        (Some(parquet), Some(other)) => {
-            Err(Failure::usage(format!("the input mixes Parquet ({parquet}) with other files ({other})"))
-                .hint("run log-report on each kind alone")
-                .into())
-        }
+        (Some(parquet), Some(other)) => Err(Failure::new(
+            Code::JobArguments,
+            format!("the input mixes Parquet ({parquet}) with other files ({other})"),
+        )
+        .hint("run log-report on each kind alone")
+        .into()),
         (Some(_), None) => Ok("count-columns"),
         (None, _) => Ok("count-lines"),
     }
