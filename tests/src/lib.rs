@@ -5,6 +5,8 @@
 //!
 //! [`Evidence::check`]: quorate_protocol::evidence::Evidence::check
 
+#[cfg(feature = "browser")]
+pub mod browser;
 pub mod helpers;
 pub mod http;
 pub mod oracle;
