@@ -60,8 +60,8 @@ fn cut(cell: &str, width: usize) -> String {
 fn style_of(row: usize, cell: &str) -> Style {
     match cell {
         _ if row == 0 => LABEL,
-        "failed" | "killed" | "convicted" | "quarantined" => BAD,
-        "waiting" | "suspected" | "probation" => DOUBTFUL,
+        "failed" | "killed" | "convicted" | "quarantine" => BAD,
+        "waiting" | "suspected" => DOUBTFUL,
         "succeeded" => GOOD,
         _ => Style::new(),
     }

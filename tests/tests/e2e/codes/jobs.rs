@@ -117,6 +117,7 @@ fn failed(failure: JobFailure) -> JobView {
         counters: Default::default(),
         disputes: Vec::new(),
         disputed: 0,
+        tests: 0,
     }
 }
 
