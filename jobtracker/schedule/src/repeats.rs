@@ -17,7 +17,7 @@
 use crate::{
     bounds::REPEATS_WAITING_MAX,
     job::{Ending, Job},
-    task::{Attempt, Purpose},
+    task::{Attempt, Purpose, Task},
     workforce::{DomainIndex, Workforce},
 };
 use quorate_protocol::{
@@ -70,10 +70,13 @@ impl Job {
         }
     }
 
-    /// No quorum can be had for a task: has everybody who voted vote again.
+    /// No quorum can be had for a task: has everybody who voted vote again, unless one differs from itself already.
     pub(crate) fn doubt_all(&mut self, workforce: &Workforce, id: TaskId) {
         if self.is_in_doubt() {
             return;
+        }
+        if let Some(tracker) = self.task(id).and_then(Task::differs_from_itself) {
+            return self.end(Ending::Failed(JobFailure::Nondeterministic { task: id, tracker }));
         }
         self.repeats.undecidable = Some((id, workforce.now));
         let voted = self.voted(id);

@@ -349,6 +349,17 @@ impl Task {
         spoiled.map(|attempt| attempt.tracker).collect()
     }
 
+    /// Whether an attempt repeats another one and its vote is another.
+    pub(crate) fn is_changed(&self, attempt: &Attempt) -> bool {
+        let Purpose::Repeats(of) = attempt.purpose else { return false };
+        let first = self.attempts.get(usize::from(of)).and_then(Attempt::vote);
+        first.zip(attempt.vote()).is_some_and(|(first, again)| first.ballot != again.ballot)
+    }
+    /// A tracker that gave another output when it ran the task again.
+    pub(crate) fn differs_from_itself(&self) -> Option<TrackerId> {
+        self.attempts.iter().find(|attempt| self.is_changed(attempt)).map(|attempt| attempt.tracker)
+    }
+
     /// Trackers that voted otherwise than was agreed, where the task needed their votes.
     pub(crate) fn outvoted(&self) -> impl Iterator<Item = TrackerId> {
         let differs = |attempt: &&Attempt| attempt.vote().is_some_and(|vote| Some(vote.ballot) != self.agreed);

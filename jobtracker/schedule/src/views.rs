@@ -231,10 +231,7 @@ impl Job {
         let tells = |attempt: &Attempt| match attempt.purpose {
             Purpose::Decides | Purpose::BringsBack => true,
             Purpose::Probes => attempt.vote().is_some_and(|vote| Some(vote.ballot) != task.agreed),
-            Purpose::Repeats(of) => {
-                let first = task.attempts.get(usize::from(of)).and_then(Attempt::vote);
-                attempt.vote().is_some_and(|vote| first.is_some_and(|first| first.ballot != vote.ballot))
-            }
+            Purpose::Repeats(_) => task.is_changed(attempt),
         };
         let numbered = (0u16..).zip(&task.attempts).filter(|(_, attempt)| tells(attempt));
         let attempts = numbered

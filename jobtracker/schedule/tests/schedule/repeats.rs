@@ -134,6 +134,25 @@ fn two_who_disagree_while_nobody_is_there_to_decide_are_asked_again() {
 }
 
 #[test]
+fn what_a_tracker_gave_before_there_was_no_quorum_counts_as_well() {
+    let mut world = roomy();
+    world.absent(2);
+    let job = world.submit(specification(1, 1));
+    let task = map(job, 0);
+    for (id, attempt) in world.runners(task) {
+        world.vote(id, attempt, ballot(task, &format!("random {id}")));
+    }
+    let again = world.runners(task);
+    world.vote(0, again[0].1, ballot(task, "random again"));
+    world.vote(1, again[1].1, ballot(task, "random 1"));
+    world.register(2, 4);
+    let (id, attempt) = world.runners(task)[0];
+    world.vote(id, attempt, ballot(task, "random 2"));
+    assert_eq!(nondeterministic(&world, job), Some(task));
+    assert!(world.blamed().is_empty());
+}
+
+#[test]
 fn a_job_without_a_quorum_ends_though_nobody_runs_anything_again() {
     for how in 0..3 {
         let mut world = World::new(&["a", "b", "c"], 1);
