@@ -23,12 +23,12 @@ use std::{
 async fn jobs_on_embedded_clusters() {
     let desk = Desk::new();
     let text = desk.write("text", "first\nnow\n");
-    let job = |how: &str| desk.mishap(&["--trackers", "3", "--input", &text, "--mapper", how]);
+    let job = |how: &str| desk.mishap(&["--trackers", "3", "--progress", "none", "--input", &text, "--mapper", how]);
     desk.provoke(Code::ProgramError, "", job("error")).await;
     desk.provoke(Code::Nondeterministic, "", job("dice")).await;
     desk.provoke(Code::ClientCode, "", desk.mishap(&["--trackers", "3", "--input", &text, "--client", "driver"])).await;
     let torn = desk.write("torn.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03torn");
-    desk.provoke(Code::BadInput, "", desk.mishap(&["--trackers", "3", "--input", &torn])).await;
+    desk.provoke(Code::BadInput, "", desk.mishap(&["--trackers", "3", "--progress", "none", "--input", &torn])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

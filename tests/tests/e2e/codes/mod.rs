@@ -87,6 +87,7 @@ pub(crate) fn steady(text: &str) -> String {
         (r"\b[0-9a-f]{8}@\d+\b", "[DIGEST]"),
         // Which one answers first differs.
         (r"\breplica-\d\b", "replica-[N]"),
+        (r"\btracker-\d ran it", "tracker-[N] ran it"),
         (r"\d+(\.\d+)? m?s\b", "[TIME]"),
         (r"/(tmp|var)/[^ :]*/?\.?quorate-[^ :/]*", "[TEMPORARY]"),
         (r"\bpid \d+", "pid [PID]"),
