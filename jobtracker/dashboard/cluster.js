@@ -61,7 +61,7 @@ function replicaPanel({ body: cluster, from }, verdict, { distrusted }) {
       says(seen.replica),
       seen.executed === null ? "–" : words.count(seen.executed),
       seen.lag === null ? "–" : words.count(seen.lag),
-      seen.trusted_log ?? element("span", { class: "soft" }, "own page says"),
+      seen.trusted_log ?? element("span", { class: "soft" }, "only it can say"),
       `${words.count(seen.epoch)} / ${words.count(seen.log_position)}`,
       words.count(seen.waiting),
     ],

@@ -9,6 +9,9 @@ import * as words from "./words.js";
 /** Tasks asked for at once: all that the scheduler takes. */
 const TASKS_ASKED = 100_000;
 const STAGES = ["map", "reduce"];
+/** Disputes that are listed at once, and slow attempts of each stage: the vote matrix has them all. */
+const DISPUTES_SHOWN = 6;
+const SLOWEST_SHOWN = 4;
 
 export function jobPage(id) {
   const matrices = Object.fromEntries(STAGES.map((stage) => [stage, new Matrix(id, stage)]));
@@ -136,9 +139,13 @@ function disputesPanel(job) {
     key: task,
     cells: [taskLink(job.job, task), element("ul", { class: "plain" }, attempts.map(line))],
   }));
+  const listed = (some) => table([["task", "title"], ["who said what"]], some, "None is listed.");
+  const more = rows.slice(DISPUTES_SHOWN);
   const rest = job.disputed - job.disputes.length;
   return panel("Disputes", element("span", { class: "small soft" }, words.counted(job.disputed, "task")),
-    table([["task", "title"], ["who said what"]], rows, "None is listed."), rest > 0 && element("p", { class: "note" }, `and ${words.count(rest)} more`));
+    listed(rows.slice(0, DISPUTES_SHOWN)),
+    more.length > 0 && element("details", null, element("summary", null, `${words.count(more.length)} more`), listed(more)),
+    rest > 0 && element("p", { class: "note" }, `and ${words.count(rest)} that the job tracker does not list`));
 }
 
 function durationsPanel(job) {
@@ -148,7 +155,7 @@ function durationsPanel(job) {
     cells: [stage, words.count(d.count), words.duration(d.p50_ms), words.duration(d.p90_ms), words.duration(d.p99_ms), words.duration(d.max_ms),
       Number.isFinite(d.skew) ? `${d.skew.toFixed(1)} ×` : "–"],
   }));
-  const slowest = stages.flatMap(({ slowest: all }) => all ?? []).map(({ task, attempt, tracker, ms }) => ({
+  const slowest = stages.flatMap(({ slowest: all }) => (all ?? []).slice(0, SLOWEST_SHOWN)).map(({ task, attempt, tracker, ms }) => ({
     key: `${task}.${attempt}`,
     cells: [taskLink(job.job, task), words.count(attempt), trackerLink(tracker), words.duration(ms)],
   }));

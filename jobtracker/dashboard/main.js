@@ -201,7 +201,7 @@ class App {
     const { source } = this.replicas;
     const follows = this.connection.connected ? `Live: follows ${words.replica(source.id)}` : `Not connected: asking ${words.replica(source.id)}`;
     become(part("foot"), element("footer", null,
-      element("span", { id: "follows", "data-connected": this.connection.connected }, this.history ? "A record, not live" : follows),
+      element("span", { id: "follows", "data-connected": String(this.connection.connected) }, this.history ? "A record, not live" : follows),
       element("span", null, `Quorate ${this.cluster.version}`),
       element("span", null, "cluster ", element("span", { class: "mono" }, words.short(this.cluster.id))),
       element("span", null, element("a", { href: `${source.base}api/v1/openapi.json` }, "API"), ", ", element("a", { href: `${source.base}metrics` }, "metrics"))));

@@ -1,4 +1,4 @@
-// One task: its attempts, their votes, the first differing record side by side, and the evidence.
+// One task: its attempts, their votes, and the evidence.
 
 import { element } from "./elements.js";
 import { accusation, badge, facts, head, panel, table, trackerLink } from "./parts.js";
@@ -6,31 +6,20 @@ import * as states from "./states.js";
 import * as words from "./words.js";
 
 export function taskPage(job, task) {
-  let difference = null;
   return {
     title: `${words.job(job)}/${task}`,
     nav: "jobs",
     job,
     concerned: ({ jobs }) => !Array.isArray(jobs) || jobs.some((changed) => changed.job === job),
     event: (name, data) => data.job === job && name === "tasks",
-    async load(replicas) {
-      const path = `jobs/${job}/tasks/${encodeURIComponent(task)}`;
-      const answer = await replicas.corroborated(path, ({ state, agreed, disputed, attempts, ballots }) =>
-        [state, agreed, disputed, attempts.map(({ attempt, tracker, state: its, ballot }) => [attempt, tracker, its, ballot]), ballots]);
-      if (answer.body.disputed === true && difference?.body.state !== "found") {
-        try {
-          difference = await replicas.corroborated(`${path}/difference`, (body) => body);
-        } catch (error) {
-          difference = { body: { state: "unavailable", why: error.message } };
-        }
-      }
-      return { answer, difference };
-    },
-    draw: (data) => draw(job, task, data),
+    load: (replicas) =>
+      replicas.corroborated(`jobs/${job}/tasks/${encodeURIComponent(task)}`, ({ state, agreed, disputed, attempts, ballots }) =>
+        [state, agreed, disputed, attempts.map(({ attempt, tracker, state: its, ballot }) => [attempt, tracker, its, ballot]), ballots]),
+    draw: (answer) => draw(job, task, answer),
   };
 }
 
-function draw(job, name, { answer, difference }) {
+function draw(job, name, answer) {
   const task = answer.body;
   const { word, look } = states.taskOf(task.state);
   return [
@@ -41,7 +30,6 @@ function draw(job, name, { answer, difference }) {
       task.input && ["input", element("span", { class: "small" }, String(task.input.path)), `bytes ${words.count(task.input.start)} to ${words.count(task.input.end)}`],
     ])),
     ballotsPanel(task),
-    difference && differencePanel(task, difference),
     attemptsPanel(task),
     timelinePanel(task),
     evidencePanel(task),
@@ -59,34 +47,8 @@ function ballotsPanel(task) {
       ballot.summary && element("p", { class: "small soft" }, String(ballot.summary)));
   };
   return panel("Votes", element("span", { class: "small soft" }, "votes are equal when their ballots' digests are"),
+    task.ballots.length > 1 && element("p", { class: "note", "data-key": "explain" }, "The first record on which they differ is found by ", element("code", null, `quorate explain ${words.job(task.job)} ${task.task}`), "."),
     task.ballots.length === 0 ? element("p", { class: "empty" }, "Nobody has voted yet.") : element("div", { class: "sides" }, task.ballots.map(side)));
-}
-
-function differencePanel(task, { body, certain }) {
-  if (body.state !== "found" || !Array.isArray(body.sides)) {
-    return panel("First differing record", null, element("p", { class: "soft" }, `Not known: ${body.why ?? "nobody has looked yet"}`));
-  }
-  const where = `record ${words.count(body.record)} of partition ${words.count(body.partition)}`;
-  const texts = body.sides.map(({ text }) => String(text));
-  const look = (tracker) => states.attemptOf(task.attempts.find((its) => its.tracker === tracker)?.state, false);
-  const side = ({ tracker, text }) => {
-    const { word, look: its } = look(tracker);
-    return element("div", { class: "side", "data-state": its, "data-key": `s${tracker}` },
-      element("p", null, trackerLink(tracker), " ", badge(word, its)),
-      element("pre", { class: "record", tabindex: 0, "aria-label": `what tracker-${tracker} gave` }, marked(String(text), texts)));
-  };
-  return panel("First differing record", element("span", { class: "small soft" }, where),
-    element("div", { class: "sides difference" }, body.sides.map(side)), !certain && element("p", { class: "note" }, "One replica's word."));
-}
-
-/** A text with what is not the same in all of them marked: between their common beginning and end. */
-function marked(text, texts) {
-  const shortest = Math.min(...texts.map(({ length }) => length));
-  let start = 0;
-  while (start < shortest && texts.every((other) => other[start] === text[start])) start += 1;
-  let end = 0;
-  while (end < shortest - start && texts.every((other) => other[other.length - 1 - end] === text[text.length - 1 - end])) end += 1;
-  return [text.slice(0, start), element("mark", null, text.slice(start, text.length - end)), text.slice(text.length - end)];
 }
 
 function attemptsPanel(task) {

@@ -73,25 +73,29 @@ function headline({ trackers, otherwise, alike, of, replicas }) {
   return "No lie is known";
 }
 
+/** Each finding, what is sure first. */
 function lines({ trackers, otherwise, alike, of, replicas, agreed }) {
-  return [
-    ...trackers.filter(({ blame }) => blame !== "none").sort((a, b) => Number(b.blame === "convicted") - Number(a.blame === "convicted")).map(({ tracker, domain, blame, evidence, kinds }) => ({
-      key: `t${tracker}`,
-      mark: blameBadge(blame),
-      text: [trackerLink(tracker), element("span", { class: "soft" }, ` (${domain})`), " ", words.list((Array.isArray(kinds) ? kinds : []).map(evidenceKind)) || "is held to have lied", "; ",
-        element("a", { href: `#/trackers/${Number(tracker)}` }, words.counted(evidence, "piece of evidence", "pieces of evidence"))],
-    })),
-    ...otherwise.map((id) => ({
-      key: `o${id}`,
-      mark: badge("says otherwise", "outvoted"),
-      text: [element("strong", null, words.replica(id)), ` gives another answer at position ${words.count(agreed.position.ordered)} than ${words.list(alike.map(words.replica))}: it lies or is broken`],
-    })),
-    ...replicas.map(({ replica, what, by, proof, certain }) => ({
-      key: `f${replica}`,
-      mark: proof ? badge("proof", "outvoted") : certain ? badge("suspected", "redone") : badge("one side's word", "pending"),
-      text: [element("strong", null, words.replica(replica)), ": ", what, element("span", { class: "soft" }, ` (so ${by.length === 1 ? "says" : "say"} ${words.list(by.map(words.replica))}, ${by.length} of ${of})`)],
-    })),
-  ];
+  const ofTracker = ({ tracker, domain, blame, evidence, kinds }) => ({
+    isSure: blame === "convicted",
+    key: `t${tracker}`,
+    mark: blameBadge(blame),
+    text: [trackerLink(tracker), element("span", { class: "soft" }, ` (${domain})`), " ", words.list((Array.isArray(kinds) ? kinds : []).map(evidenceKind)) || "is held to have lied", "; ",
+      element("a", { href: `#/trackers/${Number(tracker)}` }, words.counted(evidence, "piece of evidence", "pieces of evidence"))],
+  });
+  const ofOtherwise = (id) => ({
+    isSure: true,
+    key: `o${id}`,
+    mark: badge("says otherwise", "outvoted"),
+    text: [element("strong", null, words.replica(id)), ` gives another answer at position ${words.count(agreed.position.ordered)} than ${words.list(alike.map(words.replica))}: it lies or is broken`],
+  });
+  const ofReplica = ({ replica, what, by, proof, certain }) => ({
+    isSure: proof,
+    key: `f${replica}`,
+    mark: proof ? badge("proof", "outvoted") : certain ? badge("suspected", "redone") : badge("one side's word", "pending"),
+    text: [element("strong", null, words.replica(replica)), ": ", what, element("span", { class: "soft" }, ` (so ${by.length === 1 ? "says" : "say"} ${words.list(by.map(words.replica))}, ${by.length} of ${of})`)],
+  });
+  const all = [...trackers.filter(({ blame }) => blame !== "none").map(ofTracker), ...otherwise.map(ofOtherwise), ...replicas.map(ofReplica)];
+  return all.sort((a, b) => Number(b.isSure) - Number(a.isSure));
 }
 
 /** Draws the banner. `isFull` on the first page, where it is the answer; elsewhere it is one line as long as nothing lies. */
