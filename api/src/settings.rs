@@ -304,7 +304,10 @@ mod tests {
     }
 
     fn settings(text: &str) -> Result<Settings, Failure> {
-        let mut settings = Settings { sections: vec![Section::of("job", &command())], ..Settings::default() };
+        let mut settings = Settings {
+            sections: vec![Section::of("", &clap::Command::new("")), Section::of("job", &command())],
+            ..Settings::default()
+        };
         settings.read_file(Path::new("quorate.toml"), text)?;
         Ok(settings)
     }

@@ -77,7 +77,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// The same for bytes that are nobody's text: they are written as they are. Says whether anybody still reads.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<bool, Failure> {
     written(io::stdout().write_all(bytes))
 }
@@ -93,7 +93,7 @@ fn written(outcome: io::Result<()>) -> Result<bool, Failure> {
 /// Writes a table to standard output, the first row its heading: as wide as the terminal is, and in colour.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_table(rows: &[Vec<String>]) -> Result<(), Failure> {
     print(&table::text(rows, width(), true))
 }

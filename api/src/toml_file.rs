@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 /// How alike two keys must be for one to be taken for the other misspelled, as clap judges options.
-const LIKENESS_MIN: f64 = 0.7;
+const LIKENESS_MIN: f64 = 0.6;
 
 /// A file's text, and what it is called in messages.
 pub(crate) struct TomlFile<'t> {
@@ -59,7 +59,7 @@ impl<'t> TomlFile<'t> {
 
 /// The known key that was most likely meant.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let likeness = |other: &&str| strsim::jaro(key, other);
+    let likeness = |other: &&str| strsim::normalized_damerau_levenshtein(key, other);
     let best = known.iter().copied().max_by(|left, right| likeness(left).total_cmp(&likeness(right)))?;
     (likeness(&best) > LIKENESS_MIN).then_some(best)
 }

@@ -71,9 +71,13 @@ async fn a_replica_shows_itself_and_the_state() {
     assert!(metrics.contains("quorate_batches_executed_total"), "{metrics}");
     assert_eq!((get(page, "/healthz").await.0, get(page, "/readyz").await.0), (200, 200));
     assert!(get(page, "/").await.1.contains("<!doctype html>"));
-    for (path, status) in
-        [("/api/v1/jobs/7", 404), ("/api/v1/jobs/x", 400), ("/api/v1/files?path=no", 400), ("/x", 404)]
-    {
+    for (path, status) in [
+        ("/api/v1/jobs/7", 404),
+        ("/api/v1/jobs/x", 400),
+        ("/api/v1/files?path=no", 404),
+        ("/api/v1/files?path=/a//b", 400),
+        ("/x", 404),
+    ] {
         let (got, answer) = get(page, path).await;
         assert_eq!(got, status, "{path}");
         assert!(answer.contains("{\"error\":{\"code\":"), "{path}: {answer}");

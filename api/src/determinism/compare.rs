@@ -52,6 +52,8 @@ struct Place {
     bytes: [Vec<u8>; 2],
     /// Whether one of them has a record that the other has not.
     is_choice: bool,
+    /// Whether it is in what was put out, and not beside it.
+    in_output: bool,
 }
 
 fn trouble(error: io::Error) -> Failure {
@@ -99,7 +101,9 @@ pub(super) fn divergence((stage, index): (Stage, u32), own: &Output, rounds: &[A
         places.push((round, place, [own.processes(), other.processes()]));
     }
     let (_, first) = differing().next().ok_or_else(|| trouble(io::ErrorKind::InvalidInput.into()))?;
-    let reordered = have_same_pieces(stage, own, first).map_err(trouble)?;
+    // Outputs that are alike are in one order: then it is a counter that differs.
+    let in_output = places.first().is_some_and(|(_, place, _)| place.in_output);
+    let reordered = in_output && have_same_pieces(stage, own, first).map_err(trouble)?;
     let on_one: Vec<&Output> = rounds
         .iter()
         .filter(|(round, _)| *round == Round::OneProcessor)
@@ -137,7 +141,7 @@ fn first_difference(stage: Stage, one: &Output, other: &Output) -> io::Result<Pl
     else {
         let shown = [one, other].map(outcome);
         let bytes = [shown[0].clone().into_bytes(), shown[1].clone().into_bytes()];
-        return Ok(Place { words: "the outcome".to_owned(), shown, bytes, is_choice: false });
+        return Ok(Place { words: "the outcome".to_owned(), shown, bytes, is_choice: false, in_output: false });
     };
     let found = match stage {
         Stage::Map => {
@@ -170,7 +174,7 @@ fn first_counter(ours: &Counters, theirs: &Counters) -> Place {
     let name = differs.cloned().unwrap_or_default();
     let shown = [ours, theirs].map(|counters| counters.get(&name).map_or("nothing".to_owned(), u64::to_string));
     let bytes = [shown[0].clone().into_bytes(), shown[1].clone().into_bytes()];
-    Place { words: format!("the counter {name}"), shown, bytes, is_choice: false }
+    Place { words: format!("the counter {name}"), shown, bytes, is_choice: false, in_output: false }
 }
 
 type Records = RecordReader<FileRange>;
@@ -194,13 +198,19 @@ fn first_record(partition: usize, ours: (&Path, &Span), theirs: (&Path, &Span)) 
                 let by_key = one.key() != other.key();
                 let part = |reader: &Records| if by_key { reader.key() } else { reader.value() }.to_vec();
                 let bytes = [part(&one), part(&other)];
-                let shown = [show_record(&one), show_record(&other)];
-                return Ok(Some(Place { words, shown, bytes, is_choice: by_key }));
+                let shown = show_records(&one, &other);
+                return Ok(Some(Place { words, shown, bytes, is_choice: by_key, in_output: true }));
             }
             (is_ours, _) => {
                 let nothing = || "nothing more".to_owned();
                 let shown = if is_ours { [show_record(&one), nothing()] } else { [nothing(), show_record(&other)] };
-                return Ok(Some(Place { words, shown, bytes: [Vec::new(), Vec::new()], is_choice: true }));
+                return Ok(Some(Place {
+                    words,
+                    shown,
+                    bytes: [Vec::new(), Vec::new()],
+                    is_choice: true,
+                    in_output: true,
+                }));
             }
         }
     }
@@ -210,10 +220,31 @@ fn show_record(reader: &Records) -> String {
     format!("key {} value {}", quoted(reader.key()), quoted(reader.value()))
 }
 
+/// Two records, each from shortly before what differs.
+fn show_records(one: &Records, other: &Records) -> [String; 2] {
+    let keys = quoted_pair([one.key(), other.key()]);
+    let values = quoted_pair([one.value(), other.value()]);
+    [0, 1].map(|side| format!("key {} value {}", keys[side], values[side]))
+}
+
+/// Quotes two texts. When they differ far in, both begin shortly before that.
+fn quoted_pair(pair: [&[u8]; 2]) -> [String; 2] {
+    let alike = pair[0].iter().zip(pair[1]).take_while(|(one, other)| one == other).count();
+    let differ = pair[0] != pair[1] && alike >= SHOWN_BYTES_MAX / 2;
+    let from = if differ { alike - SHOWN_BYTES_MAX / 4 } else { 0 };
+    pair.map(|bytes| quoted_from(bytes, from))
+}
+
 fn quoted(bytes: &[u8]) -> String {
-    let shown = bytes.get(..SHOWN_BYTES_MAX).unwrap_or(bytes);
-    let more = if shown.len() < bytes.len() { "…" } else { "" };
-    format!("\"{}{more}\"", shown.escape_ascii())
+    quoted_from(bytes, 0)
+}
+
+fn quoted_from(bytes: &[u8], from: usize) -> String {
+    let rest = bytes.get(from..).unwrap_or_default();
+    let shown = rest.get(..SHOWN_BYTES_MAX).unwrap_or(rest);
+    let less = if from > 0 { "…" } else { "" };
+    let more = if shown.len() < rest.len() { "…" } else { "" };
+    format!("\"{less}{}{more}\"", shown.escape_ascii())
 }
 
 fn first_line(ours: &Path, theirs: &Path) -> io::Result<Option<Place>> {
@@ -231,9 +262,18 @@ fn first_line(ours: &Path, theirs: &Path) -> io::Result<Option<Place>> {
             }
             _ => {
                 let lines = [line_at(ours, start)?, line_at(theirs, start)?];
-                let shown = [0, 1].map(|side| lines[side].as_deref().map_or("nothing more".to_owned(), quoted));
+                let shown = match &lines {
+                    [Some(one), Some(other)] => quoted_pair([one, other]),
+                    lines => [0, 1].map(|side| lines[side].as_deref().map_or("nothing more".to_owned(), quoted)),
+                };
                 let bytes = lines.map(Option::unwrap_or_default);
-                return Ok(Some(Place { words: format!("line {line}, byte {at}"), shown, bytes, is_choice: false }));
+                return Ok(Some(Place {
+                    words: format!("line {line}, byte {at}"),
+                    shown,
+                    bytes,
+                    is_choice: false,
+                    in_output: true,
+                }));
             }
         }
     }

@@ -215,7 +215,7 @@ impl Kind {
             Kind::Crash => Arc::new(crash::Crash),
             Kind::Replay => Arc::new(replay::Replay::default()),
             Kind::Garbled => Arc::new(garbled::Garbled),
-            Kind::CorruptFirst { percent } => Arc::new(corrupt_first::CorruptFirst { percent }),
+            Kind::CorruptFirst { percent } => Arc::new(corrupt_first::CorruptFirst::new(percent)),
         }
     }
 }

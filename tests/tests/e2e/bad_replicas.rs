@@ -68,8 +68,9 @@ async fn a_wrong_key_number_folder_or_configuration_is_explained_and_disturbs_no
     fails(start("2", &configuration, "replica-2.key", "replica-1"), "is open in another process").await;
     // Its neighbour's port is taken, and where a replica is does not matter here.
     let neighbour = cluster.folder().join("neighbour.toml");
-    let address = &cluster.connection().cluster.replicas[1].address;
-    fs::write(&neighbour, text.replace(address, "127.0.0.1:0")).expect("written");
+    let replica = &cluster.connection().cluster.replicas[1];
+    let taken = [Some(&replica.address), replica.page.as_ref()].into_iter().flatten();
+    fs::write(&neighbour, taken.fold(text, |text, address| text.replace(address, "127.0.0.1:0"))).expect("written");
     fails(start("1", &neighbour, "replica-1.key", "replica-2"), "belongs to another replica").await;
     fails(start("2", &configuration, "no-such.key", "x"), "no-such.key").await;
     works_on(&cluster).await;

@@ -55,6 +55,12 @@ async fn honest_replicas_name_the_liar_in_the_same_words_and_a_lying_one_stands_
     let accusation = &tracker["accusations"][0];
     assert_eq!((&accusation["kind"], &accusation["valid"]), (&"outvoted".into(), &true.into()), "{accusation}");
     assert_eq!(accusation["statements"].as_array().map(Vec::len), Some(3), "the vote, and f + 1 others");
+    // It may not have executed the job's end yet, although two others have.
+    cluster
+        .until("the job's end is shown", async || {
+            json(cluster.page(2), "/api/v1/cluster").await["jobs"]["succeeded"] == 1
+        })
+        .await;
     let shown = json(cluster.page(2), "/api/v1/cluster").await;
     let pages: Vec<_> = (0..3).map(|replica| Value::from(format!("http://{}/", cluster.page(replica)))).collect();
     let told: Vec<_> =
@@ -78,7 +84,13 @@ async fn the_record_of_the_job(cluster: &Processes, job: u64) {
         let counts = stages.iter().flat_map(|stage| stage[of].as_object().expect("counts").values());
         counts.map(|count| count.as_u64().expect("a count")).sum()
     };
-    assert_eq!(sum("attempts"), shown["attempts"].as_u64().expect("a number"), "as many attempts as were ordered");
+    let view = cluster.client().job(quorate_protocol::ids::JobId::new(job)).await.expect("a job");
+    assert_eq!(shown["attempts"], view.attempts);
+    assert_eq!(
+        sum("attempts"),
+        view.attempts + view.tests,
+        "as many attempts as were ordered, those that test trackers too"
+    );
     let contested = |stage: usize| shown["stages"][stage]["states"]["contested"].as_u64().expect("a count");
     assert_eq!(contested(0) + contested(1), shown["disputed"].as_u64().expect("a number"));
     let all = shown["stages"][0]["all"].as_u64().expect("a number") as usize;
@@ -90,7 +102,9 @@ async fn the_record_of_the_job(cluster: &Processes, job: u64) {
     let task = json(cluster.page(0), &format!("{path}/tasks/map-{disputed}")).await;
     let told = task["attempts"].as_array().expect("attempts");
     let outvoted = told.iter().filter(|attempt| attempt["state"] == "outvoted").map(|attempt| &attempt["tracker"]);
-    assert_eq!(outvoted.collect::<Vec<_>>(), [&Value::from(2)]);
+    // Once, or twice when it ran the attempt again.
+    let outvoted: Vec<&Value> = outvoted.collect();
+    assert!(!outvoted.is_empty() && outvoted.iter().all(|tracker| **tracker == 2), "{outvoted:?}");
     assert_eq!(task["ballots"].as_array().map(Vec::len), Some(2), "{task}");
     let moments: Vec<_> = task["timeline"].as_array().expect("moments").iter().map(|moment| &moment["what"]).collect();
     assert!(
@@ -112,12 +126,13 @@ async fn the_record_of_the_job(cluster: &Processes, job: u64) {
     let replayed = json(&address, &path).await;
     let names = |shown: &Value| -> Vec<String> {
         let disputes = shown["disputes"].as_array().expect("disputes");
-        let mut names: Vec<String> = disputes.iter().map(ToString::to_string).collect();
+        let mut names: Vec<String> = disputes.iter().map(|dispute| dispute["task"].to_string()).collect();
         names.sort();
         names
     };
     assert_eq!(names(&replayed), names(&shown));
-    for same in ["stages", "events", "attempts", "cost", "counters", "state", "disputed", "until"] {
+    // The log also has the attempts that decide nothing, which the job tracker counts apart.
+    for same in ["stages", "events", "counters", "state", "disputed", "until"] {
         assert_eq!(replayed[same], shown[same], "{same}");
     }
     assert_eq!(json(&address, &format!("{path}/tasks?stage=map")).await, matrix);

@@ -59,7 +59,7 @@ async fn a_job_runs_and_a_log_that_is_killed_stops_its_replica_until_both_are_st
     let status = cluster.ends_by_itself("replica-1").await;
     let said = log(&cluster, "replica-1");
     assert_eq!(status.code(), Some(5), "{said}");
-    assert!(said.contains("error: the trusted log cannot be reached"), "{said}");
+    assert!(said.contains("error[Q0506]: the trusted log cannot be reached"), "{said}");
     assert!(said.contains("quorate trusted-log --socket") && !said.contains("panicked"), "{said}");
 
     cluster.start_member("replica-1");
