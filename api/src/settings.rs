@@ -305,7 +305,7 @@ mod tests {
 
     fn settings(text: &str) -> Result<Settings, Failure> {
         let mut settings = Settings {
-            sections: vec![Section::of("", &clap::Command::new("")), Section::of("job", &command())],
+            sections: vec![Section::of("", &Command::new("")), Section::of("job", &command())],
             ..Settings::default()
         };
         settings.read_file(Path::new("quorate.toml"), text)?;
