@@ -90,7 +90,7 @@ fn colours_are_for_terminals_unless_somebody_says_otherwise() {
 fn progress_is_a_bar_on_a_terminal_and_lines_elsewhere() {
     let folder = tempfile::tempdir().expect("a folder");
     let job = |more: &[&str]| {
-        let output = folder.path().join(more.concat());
+        let output = folder.path().join(format!("output{}", more.concat()));
         let output = output.to_str().expect("UTF-8").to_owned();
         command(&under_test().wordcount, &[&["--trackers", "3", "--output", &output, "--liar", "none"], more].concat())
     };
