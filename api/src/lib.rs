@@ -126,7 +126,7 @@ pub use quorate_engine::{
 };
 pub use reducer::{ReduceContext, Reducer};
 pub use results::Results;
-pub use run::main;
+pub use run::{is_task_host, main};
 pub use submit::{left_running, succeeded, wait_with_progress};
 
 /// Text: how it is taken apart, and how keys and values are written.

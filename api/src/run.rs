@@ -46,7 +46,7 @@ const OUTPUT: &str = "/output";
 /// program is a task host, whatever its command line says.
 pub fn main<A: Arguments>(app: App<A>) -> ExitCode {
     let app = Arc::new(app);
-    if env::var_os(quorate_sandbox::HOST_VARIABLE).is_some() {
+    if is_task_host() {
         return quorate_sandbox::host::run(&ProgramOf::new(app));
     }
     if env::var_os("RUST_LOG").is_some() {
@@ -65,6 +65,11 @@ pub fn main<A: Arguments>(app: App<A>) -> ExitCode {
         }
         Err(error) => exit::report_usage(&error),
     }
+}
+
+/// Whether a tracker started this process to run a job's tasks. [`main`] then does, whatever the command line says.
+pub fn is_task_host() -> bool {
+    env::var_os(quorate_sandbox::HOST_VARIABLE).is_some()
 }
 
 fn run<A: Arguments>(app: &Arc<App<A>>, mode: Mode) -> Result<(), Failure> {

@@ -28,6 +28,7 @@ use std::{
     fs,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -78,6 +79,12 @@ pub(crate) struct Up {
 }
 
 impl Up {
+    /// Three replicas and five trackers, one of which lies.
+    pub(crate) fn with_a_liar(liar: &str) -> Self {
+        let agreement = Agreement::default();
+        Self { agreement, jobtrackers: None, trackers: 5, f: 1, liar: vec![liar.to_owned()], dir: None, slots: None }
+    }
+
     fn jobtrackers(&self) -> u32 {
         self.jobtrackers.unwrap_or(jobtrackers_default(self.agreement))
     }
@@ -179,6 +186,16 @@ async fn up(options: Up, folder: Option<&Path>) -> Result<(), Failure> {
         note("stopped");
     }
     outcome
+}
+
+/// Starts a cluster at a place of its own, and waits until all of it is there.
+pub(crate) async fn start(place: &Place, options: &Up, members: &mut Members) -> Result<Connection, Failure> {
+    let liars = Liars::parse(options)?;
+    let (cluster, client) = configure(place, options, !liars.is_empty())?;
+    start_all(place, &cluster, options, &liars, members).await?;
+    let connection = Connection::new(Arc::new(cluster), client);
+    all_there(&connection, &connection.cluster).await?;
+    Ok(connection)
 }
 
 /// Two clusters must not share a folder. What a killed cluster left there is replaced.
@@ -347,7 +364,7 @@ async fn serve(place: &Place, cluster: &Cluster, client: &SecretKey, members: &m
 }
 
 /// Where each replica shows its page: a line for each.
-fn pages(cluster: &Cluster) -> String {
+pub(crate) fn pages(cluster: &Cluster) -> String {
     let page = |replica: &ReplicaMember| Some(format!("page: http://{}/ ({})\n", replica.page.as_ref()?, replica.id));
     cluster.replicas.iter().filter_map(page).collect()
 }

@@ -6,6 +6,7 @@ use quorate::{
     settings::FILE_VARIABLE,
     terminal::warn,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
     io::ErrorKind,
@@ -75,7 +76,7 @@ impl Place {
 /// The processes of a cluster.
 #[derive(Default)]
 pub(crate) struct Members {
-    pids: Vec<u32>,
+    pids: Vec<(String, u32)>,
     ends: JoinSet<String>,
 }
 
@@ -111,8 +112,8 @@ impl Members {
             }
         }
         let child = process.spawn().map_err(|error| Failure::io("cannot start", &own, &error))?;
-        self.pids.extend(child.id());
         let name = name.to_owned();
+        self.pids.extend(child.id().map(|pid| (name.clone(), pid)));
         self.ends.spawn(async move { end_of(child, name).await });
         Ok(())
     }
@@ -128,17 +129,24 @@ impl Members {
         }
     }
 
+    /// `kill -9`: a member ends without having its say.
+    pub(crate) fn kill(&self, name: &str) {
+        self.pids.iter().filter(|(member, _)| member == name).for_each(|(_, pid)| signal(*pid, Signal::KILL));
+    }
+
     pub(crate) async fn stop(mut self) {
-        for pid in self.pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid as i32)) {
-            // One that has ended already has been reaped by its own task; the number is not reused so soon.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+        self.pids.iter().for_each(|(_, pid)| signal(*pid, Signal::TERM));
         let all = async { while self.ends.join_next().await.is_some() {} };
         if timeout(STOP_PATIENCE, all).await.is_err() {
             warn(&format!("some members did not stop in {} s and are killed", STOP_PATIENCE.as_secs()));
             self.ends.shutdown().await;
         }
     }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    // One that has ended already has been reaped by its own task; the number is not reused so soon.
+    let _ = Pid::from_raw(pid as i32).map(|pid| kill_process(pid, signal));
 }
 
 /// Holds a member's standard input open, which ends with this process, and waits for its end.

@@ -1,6 +1,6 @@
 //! The roles that are processes of their own: `quorate jobtracker` and `quorate tasktracker`.
 
-use clap::Args;
+use clap::{Args, Parser};
 use quorate::{
     configuration,
     exit::{Code, Failure},
@@ -46,12 +46,13 @@ pub(crate) struct Common {
     until_stdin_ends: bool,
 }
 
-/// The subcommand that is [`TaskLauncher`].
+/// The first argument of a process that is a [`TaskLauncher`]. It is no subcommand: people have no use for it.
 pub(crate) const LAUNCHER: &str = "task-launcher";
 
 /// Shuts itself in and becomes a job's program. Trackers start it; nobody else needs it.
-#[derive(Args, Debug)]
-pub(crate) struct TaskLauncher {
+#[derive(Parser, Debug)]
+#[command(name = LAUNCHER)]
+struct TaskLauncher {
     #[arg(long)]
     memory: u64,
     #[arg(long)]
@@ -72,8 +73,12 @@ fn launcher(launch: &Launch) -> Command {
     command
 }
 
-pub(crate) fn run_launcher(options: TaskLauncher) -> ExitCode {
-    let TaskLauncher { memory, writable, readable, program } = options;
+pub(crate) fn run_launcher() -> ExitCode {
+    let arguments = std::env::args_os().skip(1);
+    let TaskLauncher { memory, writable, readable, program } = match TaskLauncher::try_parse_from(arguments) {
+        Ok(options) => options,
+        Err(error) => return quorate::exit::report_usage(&error),
+    };
     let shown = program.display().to_string();
     let error = Launch { program, memory, writable, readable }.run();
     eprintln!("cannot start {shown}: {error}");

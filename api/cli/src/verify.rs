@@ -6,7 +6,8 @@
 mod compare;
 
 use clap::Args;
-use compare::{compare_input, compare_output, compare_program};
+pub(crate) use compare::compare_output;
+use compare::{compare_input, compare_program};
 use quorate::{
     amounts::{count, show_bytes},
     arrow::temporal_conversions::timestamp_ms_to_datetime,
@@ -88,6 +89,13 @@ pub(crate) fn run(options: &Verify, folder: Option<&Path>) -> Result<(), Failure
         print(&compare_output(completion, &options.output)?)?;
     }
     Ok(())
+}
+
+/// Checks a certificate and says what is in it.
+pub(crate) fn told_if_it_holds(certificate: &Certificate, cluster: &Cluster) -> Result<String, Failure> {
+    let endorsed = check(certificate, cluster);
+    let endorsed = endorsed.map_err(|error| refused(format!("the certificate does not hold: {error}")))?;
+    Ok(told(&certificate.completion, cluster, &endorsed))
 }
 
 /// Why a certificate is not believed.

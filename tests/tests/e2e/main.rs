@@ -5,6 +5,7 @@ mod certificates;
 mod codes;
 mod command_line;
 mod crashes;
+mod demo;
 mod determinism;
 mod disk_full;
 mod embedded;

@@ -34,7 +34,7 @@ pub(super) fn compare_program(completion: &Completion, path: &Path) -> Result<St
 }
 
 /// Compares the whole output in a folder, or some of its files.
-pub(super) fn compare_output(completion: &Completion, paths: &[PathBuf]) -> Result<String, Failure> {
+pub(crate) fn compare_output(completion: &Completion, paths: &[PathBuf]) -> Result<String, Failure> {
     let mut files = Vec::new();
     let mut found = Findings::default();
     for path in paths {
