@@ -23,7 +23,7 @@
 //! # How fast
 //! A position costs one `TPM2_PCR_Extend`, and all that wait share one `TPM2_Quote`. With swtpm 0.7.1 on two cores of an AMD EPYC that other
 //! work shared, over five runs: 1,400 to 2,300 positions a second one by one, 5,100 to 9,200 in groups of 4, 10,000 to 26,000 in groups of
-//! 16, 19,000 to 42,000 in groups of 64; 0.04 ms to verify. `cargo run --release -p quorate-tpm --features swtpm --example append_cost`
+//! 16, 19,000 to 42,000 in groups of 64; 0.04 ms to verify. `cargo run --release -p quorate-tpm --features swtpm --example tpm_append_cost`
 //! measures it, and takes a chip's address. A real chip needs 17 to 190 ms for a quote and some 3 ms for an extend.
 //!
 //! # Not covered

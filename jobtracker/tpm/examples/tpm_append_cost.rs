@@ -1,4 +1,4 @@
-//! What positions cost in a TPM, one by one and in groups: `cargo run --release -p quorate-tpm --features swtpm --example append_cost`
+//! What positions cost in a TPM, one by one and in groups: `cargo run --release -p quorate-tpm --features swtpm --example tpm_append_cost`
 //!
 //! Without an argument it starts a swtpm. With one it takes that chip, `device:/dev/tpmrm0` for instance, and extends its PCR 14.
 
