@@ -186,6 +186,8 @@ class App {
     }
     if (this.connection.lost !== null && !verdict.silent.includes(this.connection.lost) && this.connection.connected) this.connection.lost = null;
     this.drawVerdict();
+    // The cluster's page says of each replica how it stands to the verdict.
+    if (this.data !== null) this.draw();
   }
 
   drawVerdict() {
