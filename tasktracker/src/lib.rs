@@ -30,7 +30,9 @@ pub mod tentative;
 mod tracker;
 mod worker;
 
-pub use difference::{Difference, DifferenceError, Finding, Inquiry, Shown, Side, Voted, Vouched, first_difference};
+pub use difference::{
+    Difference, DifferenceError, Finding, Inquiry, Shown, Side, Voted, Vouched, first_difference, votes,
+};
 pub use logs::{LogError, read_log};
 pub use neighbours::Neighbours;
 pub use outputs::{Output, Outputs};

@@ -19,7 +19,7 @@ use quorate_protocol::{
     ids::{AttemptId, Domain, JobId, Stage, TaskId, TrackerId},
     query::{Blame, Dispute, JobState, JobView, Standing, TrackerView},
 };
-use quorate_tasktracker::{Finding, Inquiry, Voted};
+use quorate_tasktracker::{Finding, Inquiry, Voted, votes};
 use serde::{Serialize, Serializer};
 use std::fmt::Display;
 
@@ -272,8 +272,8 @@ async fn look_into(
         camps,
     };
     if explained.camps.len() > 1 {
-        let votes = inquiry.votes(dispute.task).await?;
-        explained.findings = compare(inquiry, &explained.camps, &votes).await;
+        let votes = votes(&connection.client, dispute.task).await?;
+        explained.findings = inquiry.compare_camps(&votes_of(&explained.camps, &votes)).await;
         if explained.findings.is_empty() {
             explained.not_compared = Some("the job tracker no longer has the votes of this task");
         }
@@ -281,36 +281,13 @@ async fn look_into(
     Ok(explained)
 }
 
-/// Compares the first camp with each other one. A member of the first that cannot show what it voted is passed over, and
-/// what is wrong with it is a finding too.
-async fn compare(inquiry: &Inquiry, camps: &[Camp], votes: &[Voted]) -> Vec<Finding> {
-    let of = |camp: &Camp| -> Vec<&Voted> {
+/// The votes of each camp.
+fn votes_of<'a>(camps: &[Camp], votes: &'a [Voted]) -> Vec<Vec<&'a Voted>> {
+    let of = |camp: &Camp| {
         let is_one = |voted: &&Voted| camp.members.iter().any(|member| member.attempt == voted.vote().attempt);
         votes.iter().filter(is_one).collect()
     };
-    let Some((first, rest)) = camps.split_first() else { return Vec::new() };
-    let mut winners = of(first);
-    let mut findings = Vec::new();
-    for loser in rest.iter().filter_map(|camp| of(camp).first().copied()) {
-        while let Some(winner) = winners.first().copied() {
-            let finding = inquiry.compare(winner, loser).await;
-            let is_about_winner = faulted(&finding) == Some(winner.vote().tracker);
-            findings.push(finding);
-            if !is_about_winner || winners.len() == 1 {
-                break;
-            }
-            winners.remove(0);
-        }
-    }
-    findings
-}
-
-/// Whose bytes kept a comparison from being made.
-fn faulted(finding: &Finding) -> Option<TrackerId> {
-    match finding {
-        Finding::NotAsVoted { tracker, .. } | Finding::Missing { tracker, .. } => Some(tracker.0),
-        Finding::Difference(_) | Finding::Counter { .. } | Finding::Outcomes(_) | Finding::Cuts => None,
-    }
+    camps.iter().map(of).collect()
 }
 
 async fn held(connection: &Connection, trackers: &[TrackerView], job: JobId) -> Result<Vec<Held>, Failure> {

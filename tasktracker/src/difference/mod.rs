@@ -29,8 +29,11 @@ use crate::peers::Peers;
 use quorate_dfs::{ChunkClient, GetError, Servers};
 use quorate_jobtracker::client::{Client, ClientError};
 use quorate_protocol::{
+    cluster::Cluster,
     evidence::verify_vote,
     ids::{AttemptId, Stage, TaskId, TrackerId},
+    query::TrackerView,
+    sign::{SecretKey, Signed},
     vote::{Ballot, Counters, Segment, Vote},
 };
 use serde::{Serialize, Serializer};
@@ -205,7 +208,7 @@ pub enum DifferenceError {
 /// [`DifferenceError`]: for example when a tracker is gone, or keeps the bytes no longer.
 pub async fn first_difference(client: &Client, task: TaskId) -> Result<Difference, DifferenceError> {
     let inquiry = Inquiry::new(client).await?;
-    let votes = inquiry.votes(task).await?;
+    let votes = votes(client, task).await?;
     let differs = |left: &Voted| votes.iter().find(|right| outputs_differ(&left.0.ballot, &right.0.ballot));
     let pair = votes.iter().find_map(|left| differs(left).map(|right| (left, right)));
     let (left, right) = pair.ok_or(DifferenceError::NothingToCompare(task))?;
@@ -225,7 +228,6 @@ fn outputs_differ(left: &Ballot, right: &Ballot) -> bool {
 
 /// Compares outputs, with one connection to each tracker.
 pub struct Inquiry {
-    client: Client,
     peers: Peers,
     chunks: ChunkClient,
 }
@@ -237,21 +239,35 @@ impl Inquiry {
     /// When the job tracker does not answer.
     pub async fn new(client: &Client) -> Result<Self, ClientError> {
         let trackers = client.trackers().await?;
-        let peers = Peers::default();
-        peers.update(&trackers);
-        let chunks = ChunkClient::new(Arc::clone(client.cluster()), client.key().clone());
-        chunks.set_servers(Servers::of(&trackers));
-        Ok(Self { client: client.clone(), peers, chunks })
+        Ok(Self::among(&trackers, Arc::clone(client.cluster()), client.key().clone()))
     }
 
-    /// The votes of a task that the job tracker has, those whose signatures hold.
-    ///
-    /// # Errors
-    /// When the job tracker does not answer, or knows no such job.
-    pub async fn votes(&self, task: TaskId) -> Result<Vec<Voted>, ClientError> {
-        let signed = self.client.votes(task).await?;
-        let votes = signed.iter().filter_map(|signed| verify_vote(self.client.cluster(), signed).ok());
-        Ok(votes.map(|(vote, _)| Voted(vote)).filter(|voted| voted.0.attempt.task == task).collect())
+    /// An inquiry with these trackers.
+    pub fn among(trackers: &[TrackerView], cluster: Arc<Cluster>, key: SecretKey) -> Self {
+        let peers = Peers::default();
+        peers.update(trackers);
+        let chunks = ChunkClient::new(cluster, key);
+        chunks.set_servers(Servers::of(trackers));
+        Self { peers, chunks }
+    }
+
+    /// Compares those that voted alike, the first camp with each other one. A member of the first that cannot show what it voted is
+    /// passed over, and what is wrong with it is a finding too.
+    pub async fn compare_camps(&self, camps: &[Vec<&Voted>]) -> Vec<Finding> {
+        let Some((first, rest)) = camps.split_first() else { return Vec::new() };
+        let (mut winners, mut findings) = (first.as_slice(), Vec::new());
+        for loser in rest.iter().filter_map(|camp| camp.first()) {
+            while let Some((winner, others)) = winners.split_first() {
+                let finding = self.compare(winner, loser).await;
+                let is_about_winner = faulted(&finding) == Some(winner.0.tracker);
+                findings.push(finding);
+                if !is_about_winner || others.is_empty() {
+                    break;
+                }
+                winners = others;
+            }
+        }
+        findings
     }
 
     /// Finds where the outputs of two votes of one task differ.
@@ -328,6 +344,27 @@ impl Inquiry {
             rounds: trees[0].rounds.max(trees[1].rounds),
             fetched: trees[0].fetched + trees[1].fetched,
         })))
+    }
+}
+
+/// The votes of a task that the job tracker has, those whose signatures hold.
+///
+/// # Errors
+/// When the job tracker does not answer, or knows no such job.
+pub async fn votes(client: &Client, task: TaskId) -> Result<Vec<Voted>, ClientError> {
+    let votes = verified(client.cluster(), &client.votes(task).await?);
+    Ok(votes.into_iter().filter(|voted| voted.0.attempt.task == task).collect())
+}
+
+fn verified(cluster: &Cluster, votes: &[Signed<Vote>]) -> Vec<Voted> {
+    votes.iter().filter_map(|signed| verify_vote(cluster, signed).ok()).map(|(vote, _)| Voted(vote)).collect()
+}
+
+/// Whose bytes kept a comparison from being made.
+fn faulted(finding: &Finding) -> Option<TrackerId> {
+    match finding {
+        Finding::NotAsVoted { tracker, .. } | Finding::Missing { tracker, .. } => Some(tracker.0),
+        Finding::Difference(_) | Finding::Counter { .. } | Finding::Outcomes(_) | Finding::Cuts => None,
     }
 }
 
