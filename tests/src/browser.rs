@@ -1,7 +1,6 @@
 //! A real browser, headless, driven through WebDriver (feature `browser`): Chromium and its driver must be installed.
 //!
 //! What a test reads is what a person would see: the text and boxes that the browser has drawn.
-
 //!
 //! WebDriver is JSON over HTTP, and a test needs ten of its commands: see the [recommendation](https://www.w3.org/TR/webdriver2/).
 
@@ -9,8 +8,9 @@ use crate::processes::PATIENCE;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::{
-    fmt, fs, io,
-    net::TcpListener,
+    fmt, fs,
+    io::{self, Read, Write},
+    net::{self, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -25,6 +25,8 @@ use tokio::{
 pub const DESK: (u32, u32) = (1280, 900);
 /// A narrow one, as on a small phone.
 pub const PHONE: (u32, u32) = (360, 740);
+/// How long a browser may take to end.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A browser with one window.
 pub struct Browser {
@@ -33,7 +35,7 @@ pub struct Browser {
     session: String,
 }
 
-/// The driver's process, with the profile of its browser. It is ended with its browser, whatever becomes of the test.
+/// The driver's process, with the profile of its browser.
 struct Driver {
     process: Child,
     address: String,
@@ -44,6 +46,17 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A browser ends with its session: one whose test fails would outlive its driver.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let Ok(address) = self.driver.address.parse() else { return };
+        let Ok(mut stream) = net::TcpStream::connect_timeout(&address, GOODBYE) else { return };
+        let _ = stream.set_read_timeout(Some(GOODBYE));
+        let _ = write!(stream, "DELETE {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n", self.session);
+        let _ = stream.read(&mut [0; 64]);
     }
 }
 
@@ -79,8 +92,6 @@ impl Browser {
     /// forbids.
     pub async fn stop(self) {
         let problems = self.problems().await;
-        // The browser ends with its session, and the driver with this.
-        let _ = self.driver.send("DELETE", &self.session, None).await;
         assert!(problems.is_empty(), "the page has problems: {problems:#?}");
     }
 
