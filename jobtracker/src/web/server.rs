@@ -138,3 +138,86 @@ async fn serve(stream: TcpStream, router: Router, mut stopping: watch::Receiver<
     }
     let _ = connection.await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        record::{Folder, Heading},
+        web::{
+            answers::{Job, Tally},
+            past::History,
+        },
+    };
+    use quorate_protocol::ids::JobId;
+    use std::{collections::BTreeMap, path::Path};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::{Instant, sleep, timeout},
+    };
+
+    /// Jobs of a pulse.
+    const JOBS: u64 = 1000;
+
+    /// A pulse in which every job has changed: about 100 KiB of events.
+    fn pulse(revision: u64) -> Arc<Pulse> {
+        let tally = Tally { agreed: 0, all: 1 };
+        let job = |job| Job {
+            job,
+            name: String::new(),
+            state: "running",
+            detail: None,
+            submitted: 0,
+            until: 0,
+            f: 1,
+            maps: tally,
+            reduces: tally,
+            disputed: 0,
+            revision,
+        };
+        Arc::new(Pulse { jobs: (0..JOBS).rev().map(job).collect(), ..Pulse::default() })
+    }
+
+    /// Logs of a cluster without jobs.
+    fn no_jobs(path: &Path) -> History {
+        let (cluster, cluster_id, domains) = ("test".to_owned(), String::new(), BTreeMap::new());
+        let heading = Heading { quorate_events: 1, cluster, cluster_id, job: 1, domains };
+        Folder::new(path.to_owned()).begin(JobId::new(1), &heading, |_| false).expect("written");
+        History::open(path).expect("a log")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_that_nobody_reads_is_cut_off_and_nothing_is_kept_for_it() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let (beat, heard) = watch::channel(pulse(0));
+        let (_stop, stopping) = watch::channel(false);
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        let site = Arc::new(Site {
+            source: Source::History(Arc::new(no_jobs(folder.path()))),
+            pages: Pages::default(),
+            pulse: heard,
+            stopping: stopping.clone(),
+            work: Semaphore::new(WORK_MAX),
+            streams: Arc::clone(&streams),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut reader = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
+        let server = tokio::spawn(accept(listener, routes::router(site), stopping));
+        reader.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
+
+        let (begun, mut revision, mut was_open) = (Instant::now(), 0, false);
+        while !was_open || streams.available_permits() < STREAMS_MAX {
+            was_open |= streams.available_permits() < STREAMS_MAX;
+            assert!(begun.elapsed() < READ_TIMEOUT * 3, "it is still open");
+            revision += 1;
+            beat.send_replace(pulse(revision));
+            sleep(Duration::from_millis(10)).await;
+        }
+        // What it finds is what the sockets had room for, and no more than one event beside that.
+        let mut found = Vec::new();
+        let _ = timeout(READ_TIMEOUT, reader.read_to_end(&mut found)).await.expect("it ends");
+        let told = found.windows(14).filter(|bytes| bytes == b"event: change\n").count() as u64;
+        assert!(told > 0 && told < revision / 4, "{told} of {revision} changes were told");
+        server.abort();
+    }
+}
