@@ -1,7 +1,11 @@
 //! What the files say that trackers hold, for people.
 
 use crate::Scheduler;
-use quorate_protocol::{command::Cost, file::Path, ids::TrackerId};
+use quorate_protocol::{
+    command::Cost,
+    file::Path,
+    ids::{JobId, TrackerId},
+};
 use std::collections::BTreeMap;
 
 /// What the files of a cluster take.
@@ -65,11 +69,20 @@ impl Scheduler {
         storage
     }
 
+    /// What each job that is remembered came to, in no order.
+    pub fn totals_by_job(&self) -> impl Iterator<Item = (JobId, Totals)> {
+        let of = |attempts, disputed, cost| Totals { attempts, disputed, cost };
+        let live = self.jobs.iter().map(move |(id, job)| (*id, of(job.attempts, job.disputed, job.cost)));
+        let ended = self.ended.iter().map(move |(id, ended)| {
+            let view = &ended.view;
+            (*id, of(view.attempts, view.disputed, view.cost))
+        });
+        live.chain(ended)
+    }
+
     /// What the jobs that are remembered came to.
     pub fn totals(&self) -> Totals {
-        let live = self.jobs.values().map(|job| (job.attempts, job.disputed, job.cost));
-        let ended = self.ended.values().map(|ended| (ended.view.attempts, ended.view.disputed, ended.view.cost));
-        live.chain(ended).fold(Totals::default(), |sum, (attempts, disputed, cost)| Totals {
+        self.totals_by_job().fold(Totals::default(), |sum, (_, Totals { attempts, disputed, cost })| Totals {
             attempts: sum.attempts.saturating_add(attempts),
             disputed: sum.disputed.saturating_add(disputed),
             cost: Cost {

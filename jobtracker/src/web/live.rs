@@ -13,11 +13,11 @@ use axum::http::StatusCode;
 use quorate_protocol::{
     cluster::Cluster,
     command::{History, Refusal},
-    ids::ReplicaId,
+    ids::{JobId, ReplicaId},
     query::{Answer, Blame, JobState, JobSummary, Question, ReplicaView, Suspect, TrackerView},
 };
 use quorate_schedule::storage::{Storage, Totals};
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 
 /// How old an answer may be that several share.
@@ -52,6 +52,8 @@ pub(crate) struct Outline {
     pub(crate) suspects: Vec<Suspect>,
     pub(crate) jobs: Vec<JobSummary>,
     pub(crate) totals: Totals,
+    /// Of each job that is remembered, the newest first.
+    pub(crate) totals_by_job: Vec<(JobId, Totals)>,
 }
 
 /// A value that is made anew when it is asked for and old, by one asker for all.
@@ -278,6 +280,8 @@ impl Outline {
             Answer::Jobs(jobs) => jobs,
             _ => Vec::new(),
         };
+        let mut totals_by_job: Vec<_> = scheduler.totals_by_job().collect();
+        totals_by_job.sort_by_key(|(job, _)| Reverse(*job));
         Self {
             history: state.history(),
             time: scheduler.time().0,
@@ -285,6 +289,7 @@ impl Outline {
             suspects,
             jobs,
             totals: scheduler.totals(),
+            totals_by_job,
         }
     }
 }

@@ -10,7 +10,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use quorate_protocol::query::{Blame, ReplicaView};
+use quorate_schedule::storage::Totals;
 use std::fmt;
+
+/// Jobs that are measured one by one, the newest: each costs a time series of every metric.
+const JOBS_MAX: usize = 32;
 
 /// What the text is.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -90,12 +94,28 @@ pub(crate) fn encode(report: &ReplicaView, outline: &Outline, f: u32) -> String 
     measured.gauge("quorate_jobs_shuffled_bytes", "Bytes fetched in these jobs' shuffles", totals.cost.shuffled);
     measured.gauge("quorate_jobs_refetched_bytes", "Of these, bytes fetched again", totals.cost.refetched);
     measured.gauge("quorate_jobs_reduce_restarts", "Reduces that started over", totals.cost.restarts.into());
+    by_job(&mut measured, outline);
     let mut registry = Registry::default();
     registry.register_collector(Box::new(measured));
     let mut text = String::new();
     // Writing to text does not fail.
     let _ = text::encode(&mut text, &registry);
     text
+}
+
+/// The newest jobs one by one.
+fn by_job(measured: &mut Measured, outline: &Outline) {
+    let mut of = |name, help, value: fn(&Totals) -> u64| {
+        let newest = outline.totals_by_job.iter().take(JOBS_MAX);
+        let values: Vec<(String, u64)> = newest.map(|(job, totals)| (job.to_string(), value(totals))).collect();
+        let values: Vec<(&str, u64)> = values.iter().map(|(job, value)| (job.as_str(), *value)).collect();
+        measured.by(name, help, "job", &values);
+    };
+    of("quorate_job_attempts", "Attempts of a job", |totals| totals.attempts);
+    of("quorate_job_tasks_disputed", "Tasks of a job that did not go smoothly", |totals| totals.disputed);
+    of("quorate_job_shuffled_bytes", "Bytes fetched in a job's shuffle", |totals| totals.cost.shuffled);
+    of("quorate_job_refetched_bytes", "Of these, bytes fetched again", |totals| totals.cost.refetched);
+    of("quorate_job_reduce_restarts", "Reduces of a job that started over", |totals| totals.cost.restarts.into());
 }
 
 fn agreement(measured: &mut Measured, report: &ReplicaView, f: u32) {

@@ -70,6 +70,7 @@ async fn honest_replicas_name_the_liar_in_the_same_words_and_a_lying_one_stands_
     the_record_of_the_job(&cluster, job.number()).await;
     let (status, metrics) = get(cluster.page(0), "/metrics").await.expect("an answer");
     assert!(status == 200 && metrics.contains("quorate_trackers_blamed{blame=\"suspected\"} 1"), "{metrics}");
+    assert!(metrics.contains(&format!("quorate_job_attempts{{job=\"{job}\"}} ")), "{metrics}");
     cluster.stop().await;
 }
 
