@@ -1,7 +1,7 @@
 // The first page: replicas, trackers, domains, and what is held against whom. The verdict above it answers who lies.
 
 import { element } from "./elements.js";
-import { blameBadge, badge, bar, facts, head, jobBadge, jobLink, panel, slots, table, trackerLink } from "./parts.js";
+import { blameBadge, badge, bar, dutyBadge, facts, head, jobBadge, jobLink, panel, slots, table, trackerLink } from "./parts.js";
 import * as words from "./words.js";
 
 /** Jobs shown here; the page of jobs has all. */
@@ -77,7 +77,7 @@ function trackerPanel({ trackers }) {
     cells: [
       trackerLink(tracker.tracker),
       tracker.domain,
-      tracker.live ? badge("live", "agreed") : badge("away", "redone"),
+      element("span", null, tracker.live ? badge("live", "agreed") : badge("away", "redone"), " ", dutyBadge(tracker.duty)),
       tracker.blame === "none" ? element("span", { class: "soft" }, "none") : element("span", null, blameBadge(tracker.blame), " ",
         element("a", { href: `#/trackers/${Number(tracker.tracker)}`, class: "small nowrap" }, words.counted(tracker.evidence, "accusation"))),
       slots(tracker.map_slots),

@@ -1,7 +1,7 @@
 // Small pieces that several pages draw alike.
 
 import { element } from "./elements.js";
-import { blame, JOB_LOOKS } from "./states.js";
+import { attemptOf, blame, JOB_LOOKS } from "./states.js";
 import * as words from "./words.js";
 
 /** A word on the ground of its look. */
@@ -11,6 +11,22 @@ export function badge(word, look, title) {
 
 export const jobBadge = (state) => badge(state, JOB_LOOKS[state] ?? "pending");
 export const blameBadge = (name) => badge(blame(name).word, blame(name).look);
+
+/** What a tracker is given to do, unless it is everything. */
+export function dutyBadge(duty) {
+  if (duty?.word === "quarantined") return badge("quarantine", "outvoted", String(duty.why));
+  if (duty?.word === "probation") return badge(`probation ${words.count(duty.passed)}/${words.count(duty.needed)}`, "redone", "it is given tasks whose answers are known");
+  return null;
+}
+
+/** How an attempt that tests its tracker came out. */
+export function repeatBadge({ purpose, differs, state }) {
+  if (differs === true) return badge(purpose === "repeats" ? "differs from itself" : "wrong answer", "outvoted");
+  // A liar may well tell the same lie again: that says that the program is not to blame, and no more.
+  if (differs === false) return purpose === "repeats" ? badge("the same again", "pending") : badge("right answer", "agreed");
+  const { word, look } = attemptOf(state, false);
+  return badge(word, look);
+}
 
 export const jobLink = (id) => element("a", { href: `#/jobs/${Number(id)}` }, words.job(id));
 export const trackerLink = (id) => element("a", { href: `#/trackers/${Number(id)}` }, words.tracker(id));

@@ -244,7 +244,7 @@ impl Job {
         }
         let attempt = AttemptId { task: id, attempt: number };
         workforce.start(tracker, attempt, work, alarm);
-        workforce.tell(self.id, || Happening::Placed { attempt, tracker, is_rerun: purpose != Purpose::Decides });
+        workforce.tell(self.id, || Happening::Placed { attempt, tracker, purpose });
         self.refresh(id);
         true
     }

@@ -15,6 +15,8 @@ use quorate_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::task::Purpose;
+
 /// Events that wait for a listener.
 pub const EVENTS_WAITING_MAX: usize = 1 << 16;
 /// Inputs of a job that are named.
@@ -44,8 +46,8 @@ pub enum Happening {
         attempt: AttemptId,
         /// To whom.
         tracker: TrackerId,
-        /// Whether its vote decides nothing: it brings back the bytes of an agreed task, or tests its tracker.
-        is_rerun: bool,
+        /// What it is for.
+        purpose: Purpose,
     },
     /// A vote came.
     Voted {

@@ -129,7 +129,7 @@ impl AttemptState {
 
 /// What an attempt is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// Its vote decides.
     Decides,
     /// It brings back the bytes of an agreed task.

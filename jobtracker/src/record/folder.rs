@@ -187,18 +187,18 @@ mod tests {
         folder.append(job, whole, &lines()).expect("appended");
         let log = folder.read(job).expect("read").expect("there");
         let record = log.record.expect("a record");
-        assert_eq!((log.heading, record.events, record.newest), (heading(3), 15, 14));
-        assert_eq!(folder.newest(), Some(14));
+        assert_eq!((log.heading, record.events, record.newest), (heading(3), 17, 16));
+        assert_eq!(folder.newest(), Some(16));
         // The machine stopped in the middle of a line, and later more is appended.
-        let torn = "{\"n\":15,\"t\":7,\"e\":{\"over";
+        let torn = "{\"n\":17,\"t\":7,\"e\":{\"over";
         folder.append(job, log.whole, torn).expect("appended");
         let again = folder.read(job).expect("read").expect("there");
-        assert_eq!((again.whole, again.record.map(|record| record.events)), (log.whole, Some(15)));
-        assert_eq!(folder.newest(), Some(14));
-        let next = "{\"n\":15,\"t\":7,\"e\":{\"overdue\":{\"a\":\"map-1.0\"}}}\n";
+        assert_eq!((again.whole, again.record.map(|record| record.events)), (log.whole, Some(17)));
+        assert_eq!(folder.newest(), Some(16));
+        let next = "{\"n\":17,\"t\":7,\"e\":{\"overdue\":{\"a\":\"map-1.0\"}}}\n";
         folder.append(job, again.whole, next).expect("appended");
         let mended = folder.read(job).expect("read").expect("there").record.expect("a record");
-        assert_eq!((mended.events, mended.newest), (16, 15));
+        assert_eq!((mended.events, mended.newest), (18, 17));
     }
 
     #[test]

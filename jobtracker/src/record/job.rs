@@ -9,7 +9,7 @@ use quorate_protocol::{
     query::{Blame, JobState},
     vote::Counters,
 };
-use quorate_schedule::events::{AttemptEnd, Closed, Event, Happening, Submitted};
+use quorate_schedule::events::{AttemptEnd, Closed, Event, Happening, Purpose, Submitted};
 use std::collections::VecDeque;
 
 /// Tasks that a record has room for; of a larger job only its beginning and end are known.
@@ -74,7 +74,7 @@ pub(crate) struct TaskRecord {
 pub(crate) struct AttemptRecord {
     pub(crate) tracker: TrackerId,
     pub(crate) placed: OrderedTime,
-    pub(crate) is_rerun: bool,
+    pub(crate) purpose: Purpose,
     pub(crate) overdue: Option<OrderedTime>,
     pub(crate) end: Option<(OrderedTime, End)>,
 }
@@ -174,7 +174,7 @@ impl JobRecord {
         let time = event.time;
         match &event.what {
             Happening::Submitted(_) => {}
-            Happening::Placed { attempt, tracker, is_rerun } => self.place(time, *attempt, *tracker, *is_rerun),
+            Happening::Placed { attempt, tracker, purpose } => self.place(time, *attempt, *tracker, *purpose),
             Happening::Voted { attempt, ballot, cost } => {
                 self.end(time, *attempt, End::Voted { ballot: *ballot, cost: *cost });
             }
@@ -248,11 +248,11 @@ impl JobRecord {
         }
     }
 
-    fn place(&mut self, placed: OrderedTime, id: AttemptId, tracker: TrackerId, is_rerun: bool) {
+    fn place(&mut self, placed: OrderedTime, id: AttemptId, tracker: TrackerId, purpose: Purpose) {
         self.change(id.task, |task| {
             // An attempt's number is its place; one that is far off says that events are missing.
             if usize::from(id.attempt) == task.attempts.len() && id.attempt < ATTEMPTS_PER_TASK_MAX {
-                task.attempts.push(AttemptRecord { tracker, placed, is_rerun, overdue: None, end: None });
+                task.attempts.push(AttemptRecord { tracker, placed, purpose, overdue: None, end: None });
             }
         });
     }
@@ -345,15 +345,29 @@ impl TaskRecord {
         ballots.any(|ballot| Some(ballot) != first) || self.attempts.iter().any(|attempt| attempt.overdue.is_some())
     }
 
+    /// Whether an attempt that tests its tracker came out otherwise than it should have; `None` for others, and while it runs.
+    pub(crate) fn differs(&self, attempt: &AttemptRecord) -> Option<bool> {
+        let expected = match attempt.purpose {
+            Purpose::Decides | Purpose::BringsBack => return None,
+            Purpose::Repeats(of) => self.attempts.get(usize::from(of))?.ballot(),
+            Purpose::Probes => self.agreed.map(|(_, ballot)| ballot),
+        };
+        Some(attempt.ballot()? != expected?)
+    }
+
     fn ballots(&self) -> impl Iterator<Item = Digest> {
-        self.attempts.iter().filter_map(|attempt| match &attempt.end {
-            Some((_, End::Voted { ballot, .. })) => Some(*ballot),
-            Some((_, End::Not(_))) | None => None,
-        })
+        self.attempts.iter().filter_map(AttemptRecord::ballot)
     }
 }
 
 impl AttemptRecord {
+    /// What it voted.
+    pub(crate) fn ballot(&self) -> Option<Digest> {
+        match &self.end {
+            Some((_, End::Voted { ballot, .. })) => Some(*ballot),
+            Some((_, End::Not(_))) | None => None,
+        }
+    }
     /// What it cost, when it voted.
     pub(crate) fn cost(&self) -> Option<Cost> {
         match &self.end {
@@ -363,6 +377,6 @@ impl AttemptRecord {
     }
     /// Whether it is work that a task which goes smoothly does without.
     pub(crate) fn is_extra(&self, number: usize, f: u32) -> bool {
-        self.is_rerun || number > f as usize || self.cost().is_some_and(|cost| cost.restarts > 0)
+        self.purpose != Purpose::Decides || number > f as usize || self.cost().is_some_and(|cost| cost.restarts > 0)
     }
 }

@@ -11,7 +11,7 @@ use quorate_protocol::{
     query::{Blame, JobState},
     vote::Counters,
 };
-use quorate_schedule::events::{AttemptEnd, Closed, Event, Happening, Submitted};
+use quorate_schedule::events::{AttemptEnd, Closed, Event, Happening, Purpose, Submitted};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -60,6 +60,12 @@ enum What<'a> {
         by: u32,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         rerun: bool,
+        /// The attempt that its tracker repeats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<u16>,
+        /// Whether it tests a tracker on probation.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        probe: bool,
     },
     Voted {
         a: Cow<'a, str>,
@@ -176,9 +182,16 @@ impl<'a> What<'a> {
                 inputs: submitted.inputs.iter().map(Path::to_string).collect(),
                 output: submitted.output.to_string(),
             },
-            Happening::Placed { attempt, tracker, is_rerun } => {
-                What::Placed { a: attempt_name(*attempt), by: tracker.number(), rerun: *is_rerun }
-            }
+            Happening::Placed { attempt, tracker, purpose } => What::Placed {
+                a: attempt_name(*attempt),
+                by: tracker.number(),
+                rerun: *purpose != Purpose::Decides,
+                of: match purpose {
+                    Purpose::Repeats(of) => Some(*of),
+                    Purpose::Decides | Purpose::BringsBack | Purpose::Probes => None,
+                },
+                probe: *purpose == Purpose::Probes,
+            },
             Happening::Voted { attempt, ballot, cost } => What::Voted {
                 a: attempt_name(*attempt),
                 ballot: ballot.to_string().into(),
@@ -228,8 +241,14 @@ impl<'a> What<'a> {
                 let (name, entry, output) = (name.into_owned(), entry.into_owned(), Path::parse(&output).ok()?);
                 Some(Happening::Submitted(Box::new(Submitted { name, entry, f, maps, reduces, inputs, output })))
             }
-            What::Placed { a, by, rerun } => {
-                Some(Happening::Placed { attempt: attempt_of(&a)?, tracker: TrackerId::new(by), is_rerun: rerun })
+            What::Placed { a, by, rerun, of, probe } => {
+                let purpose = match of {
+                    Some(of) => Purpose::Repeats(of),
+                    None if probe => Purpose::Probes,
+                    None if rerun => Purpose::BringsBack,
+                    None => Purpose::Decides,
+                };
+                Some(Happening::Placed { attempt: attempt_of(&a)?, tracker: TrackerId::new(by), purpose })
             }
             What::Voted { a, ballot, ms, shuffled, refetched, restarts } => {
                 let restarts = u32::try_from(restarts).unwrap_or(u32::MAX);
@@ -286,8 +305,8 @@ pub(crate) mod tests {
         let closed = Closed { state: JobState::Failed(failure), counters: [("words".to_owned(), 7)].into() };
         let what = [
             Happening::Submitted(Box::new(submitted)),
-            Happening::Placed { attempt: attempt("map-0.0"), tracker: TrackerId::new(2), is_rerun: false },
-            Happening::Placed { attempt: a, tracker: TrackerId::new(1), is_rerun: true },
+            Happening::Placed { attempt: attempt("map-0.0"), tracker: TrackerId::new(2), purpose: Purpose::Decides },
+            Happening::Placed { attempt: a, tracker: TrackerId::new(1), purpose: Purpose::BringsBack },
             Happening::Voted { attempt: attempt("map-0.0"), ballot, cost },
             Happening::Voted { attempt: attempt("reduce-0.0"), ballot, cost: Cost::default() },
             Happening::Agreed { task: map, ballot },
@@ -304,6 +323,8 @@ pub(crate) mod tests {
                 blame: Blame::Suspected,
                 attempt: attempt("map-0.0"),
             },
+            Happening::Placed { attempt: attempt("map-0.2"), tracker: TrackerId::new(2), purpose: Purpose::Repeats(0) },
+            Happening::Placed { attempt: attempt("map-0.3"), tracker: TrackerId::new(4), purpose: Purpose::Probes },
             Happening::Closed(Box::new(closed)),
         ];
         let event = |(number, what)| Event { number, time: OrderedTime(1000 + number), job, what };

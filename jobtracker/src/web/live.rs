@@ -13,8 +13,8 @@ use axum::http::StatusCode;
 use quorate_protocol::{
     cluster::Cluster,
     command::{History, Refusal},
-    ids::{JobId, ReplicaId},
-    query::{Answer, Blame, JobState, JobSummary, Question, ReplicaView, Suspect, TrackerView},
+    ids::{JobId, ReplicaId, TrackerId},
+    query::{Answer, Blame, Duty, JobState, JobSummary, Question, ReplicaView, Suspect, TrackerView},
 };
 use quorate_schedule::storage::{Storage, Totals};
 use std::{cmp::Reverse, sync::Arc, time::Duration};
@@ -195,12 +195,6 @@ impl Live {
     pub(crate) async fn overview(&self, pages: &Pages) -> Result<answers::Cluster, Refused> {
         let (report, outline, storage) = (self.report().await?, self.outline().await?, self.storage().await?);
         let (_, storage) = &*storage;
-        let tracker = |view: &TrackerView| {
-            let mut tracker = answers::Tracker::from(view);
-            let (chunks, bytes) = storage.trackers.get(&view.id).copied().unwrap_or_default();
-            tracker.stored = storage.is_whole.then_some(answers::Stored { chunks, bytes });
-            tracker
-        };
         let cluster = &self.cluster;
         let not_ready = not_ready(&report, cluster.f);
         Ok(answers::Cluster {
@@ -225,9 +219,15 @@ impl Live {
             checkpoint: report.checkpoint,
             pending: report.pending,
             replicas: self.replicas(&report, pages),
-            trackers: outline.trackers.iter().map(tracker).collect(),
+            trackers: outline.trackers.iter().map(|view| tracker(view, storage)).collect(),
             jobs: count(&outline.jobs),
         })
+    }
+
+    /// A tracker as the scheduler sees it.
+    pub(crate) async fn tracker(&self, id: TrackerId) -> Result<Option<answers::Tracker>, Refused> {
+        let (outline, storage) = (self.outline().await?, self.storage().await?);
+        Ok(outline.trackers.iter().find(|view| view.id == id).map(|view| tracker(view, &storage.1)))
     }
 
     fn replicas(&self, report: &ReplicaView, pages: &Pages) -> Vec<answers::Replica> {
@@ -274,7 +274,9 @@ impl Outline {
         let mut suspects = scheduler.suspects();
         if hides {
             suspects.clear();
-            trackers.iter_mut().for_each(|tracker| (tracker.blame, tracker.evidence) = (Blame::None, 0));
+            for tracker in &mut trackers {
+                (tracker.blame, tracker.evidence, tracker.duty) = (Blame::None, 0, Duty::Full);
+            }
         }
         let jobs = match scheduler.ask(&Question::Jobs) {
             Answer::Jobs(jobs) => jobs,
@@ -292,6 +294,13 @@ impl Outline {
             totals_by_job,
         }
     }
+}
+
+fn tracker(view: &TrackerView, storage: &Storage) -> answers::Tracker {
+    let mut tracker = answers::Tracker::from(view);
+    let (chunks, bytes) = storage.trackers.get(&view.id).copied().unwrap_or_default();
+    tracker.stored = storage.is_whole.then_some(answers::Stored { chunks, bytes });
+    tracker
 }
 
 /// How many jobs are in each state.

@@ -212,6 +212,7 @@ impl History {
             overdue: 0,
             agreed: 0,
             outvoted: 0,
+            duty: None,
             stored: None,
         })
     }

@@ -140,10 +140,7 @@ impl Source {
     /// A tracker in full.
     pub(crate) async fn tracker(&self, id: TrackerId) -> Result<TrackerDetail, Refused> {
         let tracker = match self {
-            Source::Live(live) => {
-                let outline = live.outline().await?;
-                outline.trackers.iter().find(|view| view.id == id).map(answers::Tracker::from)
-            }
+            Source::Live(live) => live.tracker(id).await?,
             Source::History(history) => history.tracker(id),
         };
         let tracker = tracker.ok_or_else(|| not_found(id))?;

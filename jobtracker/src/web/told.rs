@@ -2,8 +2,8 @@
 
 use super::answers::{
     Attempt, AttemptCounts, AttemptOfTracker, Ballot, Cost, Disputed, DisputedAttempt, Durations, Events, Job,
-    JobDetail, Moment, Slow, Stage, TaskCounts, TaskDetail, Tasks, attempt_letter, attempt_state, task_letter,
-    task_name, task_state,
+    JobDetail, Moment, Slow, Stage, TaskCounts, TaskDetail, Tasks, attempt_letter, attempt_state, purpose, repeats,
+    task_letter, task_name, task_state,
 };
 use crate::record::{AttemptRecord, AttemptStanding, End, JobRecord, StageRecord, TaskRecord, TaskStanding};
 use quorate_protocol::{
@@ -11,7 +11,7 @@ use quorate_protocol::{
     limits,
     query::{Blame, JobView},
 };
-use quorate_schedule::events::AttemptEnd;
+use quorate_schedule::events::{AttemptEnd, Purpose};
 use std::fmt::Write;
 
 /// Attempts that are listed as the slowest of a stage.
@@ -284,7 +284,10 @@ pub(crate) fn task(record: &JobRecord, id: TaskId, domain: impl Fn(TrackerId) ->
         placed: told.placed.0,
         ended: told.end.as_ref().map(|(time, _)| time.0),
         ballot: ballot(told),
-        rerun: told.is_rerun,
+        rerun: told.purpose != Purpose::Decides,
+        purpose: purpose(told.purpose),
+        repeats: repeats(told.purpose),
+        differs: task.differs(told),
         overdue: told.overdue.is_some(),
         cost: told.cost().map(Cost::from),
         why: why(told),
@@ -316,6 +319,9 @@ pub(crate) fn attempts_of(record: &JobRecord, tracker: TrackerId) -> Vec<Attempt
                 job: record.job.number(),
                 task: task_name(TaskId { job: record.job, stage, index }),
                 attempt: number,
+                purpose: purpose(attempt.purpose),
+                repeats: repeats(attempt.purpose),
+                differs: task.differs(attempt),
                 state: attempt_state(task.standing_of(attempt)),
                 placed: attempt.placed.0,
                 ended: attempt.end.as_ref().map(|(time, _)| time.0),
@@ -326,10 +332,7 @@ pub(crate) fn attempts_of(record: &JobRecord, tracker: TrackerId) -> Vec<Attempt
 }
 
 fn ballot(attempt: &AttemptRecord) -> Option<String> {
-    match &attempt.end {
-        Some((_, End::Voted { ballot, .. })) => Some(ballot.to_string()),
-        Some((_, End::Not(_))) | None => None,
-    }
+    attempt.ballot().map(|ballot| ballot.to_string())
 }
 
 fn why(attempt: &AttemptRecord) -> Option<String> {
@@ -343,10 +346,12 @@ fn why(attempt: &AttemptRecord) -> Option<String> {
     }
 }
 
+/// What was voted by those whose votes count.
 fn ballots(task: &TaskRecord) -> Vec<Ballot> {
     let mut ballots: Vec<Ballot> = Vec::new();
     let agreed = task.agreed.map(|(_, ballot)| ballot.to_string());
-    for (number, attempt) in (0u16..).zip(&task.attempts) {
+    let counts = |(_, attempt): &(u16, &AttemptRecord)| attempt.purpose == Purpose::Decides;
+    for (number, attempt) in (0u16..).zip(&task.attempts).filter(counts) {
         let Some(digest) = ballot(attempt) else { continue };
         match ballots.iter_mut().find(|ballot| ballot.digest == digest) {
             Some(ballot) => ballot.attempts.push(number),
@@ -394,7 +399,12 @@ fn story(number: u16, attempt: &AttemptRecord) -> Vec<Moment> {
         let (attempt, tracker) = (Some(number), Some(tracker.number()));
         Moment { time: time.0, what, attempt, tracker, text }
     };
-    let again = if attempt.is_rerun { ", to decide nothing" } else { "" };
+    let again = match attempt.purpose {
+        Purpose::Decides => String::new(),
+        Purpose::BringsBack => ", to bring its bytes back".to_owned(),
+        Purpose::Repeats(of) => format!(", to repeat attempt {of}"),
+        Purpose::Probes => ", to show that it works".to_owned(),
+    };
     let mut moments = vec![moment(attempt.placed, "placed", format!("attempt {number} was given to {tracker}{again}"))];
     moments.extend(
         attempt.overdue.map(|time| moment(time, "overdue", format!("attempt {number} on {tracker} is overdue"))),

@@ -48,6 +48,7 @@ async fn a_liar_is_seen_by_eye_by_keyboard_and_on_a_phone() {
     a_dispute_is_shown_in_full(&desk, &disputed).await;
     the_accusation_is_shown_with_its_proof(&desk, &cluster).await;
     names_are_text(&desk).await;
+    quarantine_and_probation_are_shown(&desk, &cluster).await;
     desk.stop().await;
 
     by_keyboard(&cluster, &disputed).await;
@@ -153,6 +154,22 @@ async fn names_are_text(desk: &Browser) {
     desk.until_says("#main", &HOSTILE[1..]).await;
     assert_eq!(desk.value("document.querySelectorAll('#main img').length").await, json!(0));
     desk.picture("storage").await;
+}
+
+/// What an operator takes from a tracker, and how it comes back, in the words of `quorate tracker`.
+async fn quarantine_and_probation_are_shown(desk: &Browser, cluster: &Processes) {
+    const LOUD: TrackerId = TrackerId::new(2);
+    desk.follow("Cluster").await;
+    cluster.client().quarantine(LOUD, "its fan is loud".to_owned()).await.expect("the job tracker answers");
+    desk.until_says("#main [data-key=t2]", "quarantine").await;
+    desk.picture("quarantine").await;
+    desk.click("#main [data-key=t2] a").await;
+    desk.until_says("h1", "quarantine").await;
+    desk.until_says("#main", "in quarantine: its fan is loud").await;
+    cluster.client().readmit(LOUD).await.expect("the job tracker answers");
+    desk.until_says("h1", "probation 0/3").await;
+    desk.until_says("#main", "on probation: 0 of 3 known answers given").await;
+    desk.picture("probation").await;
 }
 
 /// From the first key to the task, without a pointer.

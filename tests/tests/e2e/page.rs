@@ -52,6 +52,7 @@ async fn honest_replicas_name_the_liar_in_the_same_words_and_a_lying_one_stands_
     assert_eq!(suspects.len(), 1, "{suspects:?}");
     assert_eq!((&suspects[0]["tracker"], &suspects[0]["blame"]), (&2.into(), &"suspected".into()));
     let tracker = json(cluster.page(0), "/api/v1/trackers/2").await;
+    assert_eq!(tracker["duty"]["word"], "full", "suspicion takes nothing from it");
     let accusation = &tracker["accusations"][0];
     assert_eq!((&accusation["kind"], &accusation["valid"]), (&"outvoted".into(), &true.into()), "{accusation}");
     assert_eq!(accusation["statements"].as_array().map(Vec::len), Some(3), "the vote, and f + 1 others");
@@ -112,6 +113,8 @@ async fn the_record_of_the_job(cluster: &Processes, job: u64) {
         ["placed", "voted", "agreed", "blamed"].iter().all(|what| moments.contains(&&Value::from(*what))),
         "{task}"
     );
+    let mut repeats = told.iter().filter(|attempt| attempt["purpose"] == "repeats");
+    assert!(repeats.all(|attempt| attempt["differs"] != true && attempt["tracker"] == 2), "{task}");
     assert_eq!((&task["accusations"][0]["tracker"], &task["accusations"][0]["valid"]), (&2.into(), &true.into()));
     let other = json(cluster.page(2), &path).await;
     assert_eq!(other["events"], shown["events"], "both honest replicas have the same lines");

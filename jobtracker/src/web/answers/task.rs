@@ -2,6 +2,7 @@
 
 use super::{Cost, Evidence};
 use crate::record::{AttemptStanding, TaskStanding};
+use quorate_schedule::events::Purpose;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -156,8 +157,15 @@ pub(crate) struct Attempt {
     pub(crate) ended: Option<u64>,
     /// The ballot's digest.
     pub(crate) ballot: Option<String>,
-    /// Whether it only brings back the bytes of an agreed task.
+    /// Whether its vote decides nothing.
     pub(crate) rerun: bool,
+    /// `decides`; `brings-back`: the bytes of an agreed task; `repeats`: its tracker was asked to run an attempt again; `probes`: its
+    /// tracker is on probation.
+    pub(crate) purpose: &'static str,
+    /// The attempt that it repeats.
+    pub(crate) repeats: Option<u16>,
+    /// Of those that repeat or probe: whether it voted otherwise than that attempt, or than was agreed.
+    pub(crate) differs: Option<bool>,
     /// Whether it ever was overdue.
     pub(crate) overdue: bool,
     pub(crate) cost: Option<Cost>,
@@ -206,6 +214,24 @@ pub(crate) const fn task_state(standing: TaskStanding) -> &'static str {
         TaskStanding::Contested => "contested",
         TaskStanding::Lacking => "lacking",
         TaskStanding::Failed => "failed",
+    }
+}
+
+/// What an attempt is for, in a word.
+pub(crate) const fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Decides => "decides",
+        Purpose::BringsBack => "brings-back",
+        Purpose::Repeats(_) => "repeats",
+        Purpose::Probes => "probes",
+    }
+}
+
+/// The attempt that one repeats.
+pub(crate) const fn repeats(purpose: Purpose) -> Option<u16> {
+    match purpose {
+        Purpose::Repeats(of) => Some(of),
+        Purpose::Decides | Purpose::BringsBack | Purpose::Probes => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Trackers, and the evidence against them.
 
 use super::blame;
-use quorate_protocol::query::TrackerView;
+use quorate_protocol::query::{Duty, TrackerView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,6 +25,8 @@ pub(crate) struct Tracker {
     pub(crate) agreed: u64,
     /// Votes that were outvoted.
     pub(crate) outvoted: u64,
+    /// What it is given to do; logs do not tell.
+    pub(crate) duty: Option<TrackerDuty>,
     /// What files say that it holds.
     pub(crate) stored: Option<Stored>,
 }
@@ -43,7 +45,34 @@ impl From<&TrackerView> for Tracker {
             overdue: view.overdue,
             agreed: view.agreed,
             outvoted: view.outvoted,
+            duty: Some(TrackerDuty::from(&view.duty)),
             stored: None,
+        }
+    }
+}
+
+/// What a tracker is given to do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub(crate) struct TrackerDuty {
+    /// `full`, `quarantined` or `probation`.
+    pub(crate) word: &'static str,
+    /// Why it is in quarantine.
+    pub(crate) why: Option<String>,
+    /// On probation: the known answers that it gave.
+    pub(crate) passed: Option<u32>,
+    /// On probation: how many it takes.
+    pub(crate) needed: Option<u32>,
+}
+
+impl From<&Duty> for TrackerDuty {
+    fn from(duty: &Duty) -> Self {
+        let (passed, needed) = (None, None);
+        match duty {
+            Duty::Full => Self { word: "full", why: None, passed, needed },
+            Duty::Quarantined(why) => Self { word: "quarantined", why: Some(why.clone()), passed, needed },
+            Duty::Probation { passed, needed } => {
+                Self { word: "probation", why: None, passed: Some(*passed), needed: Some(*needed) }
+            }
         }
     }
 }
@@ -84,6 +113,10 @@ pub(crate) struct AttemptOfTracker {
     pub(crate) job: u64,
     pub(crate) task: String,
     pub(crate) attempt: u16,
+    /// What it was for, as a task's attempts have it.
+    pub(crate) purpose: &'static str,
+    pub(crate) repeats: Option<u16>,
+    pub(crate) differs: Option<bool>,
     pub(crate) state: &'static str,
     pub(crate) placed: u64,
     pub(crate) ended: Option<u64>,
