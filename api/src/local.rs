@@ -21,7 +21,7 @@ use quorate_protocol::{
     query::JobView,
     sign::SecretKey,
 };
-use quorate_tasktracker::{Neighbours, Programs, Tracker};
+use quorate_tasktracker::{Comparer, Neighbours, Programs, Tracker};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
@@ -307,9 +307,10 @@ impl LocalCluster {
                 record: self.records,
                 liar: None,
             };
+            let compare = Arc::new(Comparer::new(Arc::clone(cluster), options.key.clone()));
             let started = Replica::start(options, listener).await;
             let mut started = started.map_err(|e| trouble(&format!("start {replica} of the job tracker"), &e))?;
-            let shown = page.map_or(Ok(()), |listener| started.show_page(listener));
+            let shown = page.map_or(Ok(()), |listener| started.show_page(listener, Some(compare)));
             self.replicas.push(started);
             shown.map_err(|e| trouble(&format!("show the page of {replica}"), &e))?;
         }

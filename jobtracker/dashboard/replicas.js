@@ -11,11 +11,12 @@ const ANSWER_MS_MAX = 5000;
 /** How long the others are waited for once f + 1 have answered. */
 const GRACE_MS = 1000;
 
-/** Why there is no answer. `code` is the API's, or `silent`. */
+/** Why there is no answer. `code` is the API's, or `silent`; `hint` says what may help. */
 export class NoAnswer extends Error {
-  constructor(code, message) {
+  constructor(code, message, hint = null) {
     super(message);
     this.code = code;
+    this.hint = hint;
   }
 }
 
@@ -36,7 +37,7 @@ export async function ask(base, path, milliseconds = ANSWER_MS_MAX) {
   } catch {
     throw new NoAnswer("garbled", `its answer (status ${response.status}) is not readable`);
   }
-  if (!response.ok) throw new NoAnswer(String(body?.error?.code ?? response.status), String(body?.error?.message ?? "it refuses"));
+  if (!response.ok) throw new NoAnswer(String(body?.error?.code ?? response.status), String(body?.error?.message ?? "it refuses"), body?.error?.hint ?? null);
   return body;
 }
 

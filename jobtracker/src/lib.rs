@@ -65,4 +65,4 @@ pub use replica::{LEASE_DEFAULT, Options, Replica, StartError};
 pub use store::{Place, StoreError};
 #[cfg(feature = "tpm")]
 pub use tpm::{FoundError, TpmPlace, found};
-pub use web::{History, HistoryPage, PastJob};
+pub use web::{Compare, Compared, ComparedSide, History, HistoryPage, PastJob};

@@ -16,7 +16,7 @@ use crate::{
     record::{self, Recorder},
     service::{Notary, Service},
     store::{Kept, Place, Store, StoreError},
-    web::{Live, Pages, Server, Source},
+    web::{Compare, Live, Pages, Server, Source},
 };
 use futures::Stream;
 use quorate_protocol::{
@@ -177,17 +177,19 @@ impl Replica {
     }
 
     /// Shows a page for people, with the API under it, from now on until the replica stops. What several replicas say is
-    /// compared there, so the configuration should have the address of each one's page.
+    /// compared there, so the configuration should have the address of each one's page. Where votes differ is told with the help of
+    /// `compare`.
     ///
     /// # Errors
     /// When the listener has no address.
-    pub fn show_page(&mut self, listener: TcpListener) -> io::Result<()> {
+    pub fn show_page(&mut self, listener: TcpListener, compare: Option<Arc<dyn Compare>>) -> io::Result<()> {
         let address = listener.local_addr()?.to_string();
         let own = |member: &ReplicaMember| (member.id == self.replica).then(|| address.clone());
         let addresses =
             self.cluster.replicas.iter().map(|member| member.page.clone().or_else(|| own(member))).collect();
         let records = self.recorder.as_ref().map(|recorder| recorder.records.clone());
-        let live = Live::new(self.order.clone(), Arc::clone(&self.cluster), self.replica, self.lie.clone(), records);
+        let (order, cluster, lie) = (self.order.clone(), Arc::clone(&self.cluster), self.lie.clone());
+        let live = Live::new(order, cluster, self.replica, lie, records, compare);
         self.page = Some(Server::start(Source::Live(Arc::new(live)), Pages { addresses }, listener)?);
         Ok(())
     }

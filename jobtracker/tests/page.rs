@@ -14,7 +14,7 @@ use tokio::{
 
 /// Shows a replica's page on a free port.
 async fn show(replica: &mut Replica) -> SocketAddr {
-    replica.show_page(TcpListener::bind("127.0.0.1:0").await.expect("a port")).expect("an address");
+    replica.show_page(TcpListener::bind("127.0.0.1:0").await.expect("a port"), None).expect("an address");
     replica.page().expect("it shows a page")
 }
 

@@ -31,7 +31,7 @@ mod tracker;
 mod worker;
 
 pub use difference::{
-    Difference, DifferenceError, Finding, Inquiry, Shown, Side, Voted, Vouched, first_difference, votes,
+    Comparer, Difference, DifferenceError, Finding, Inquiry, Shown, Side, Voted, Vouched, first_difference, votes,
 };
 pub use logs::{LogError, read_log};
 pub use neighbours::Neighbours;

@@ -15,7 +15,7 @@ use quorate_protocol::{
     ids::{ReplicaId, TrackerId},
     sign::SecretKey,
 };
-use quorate_tasktracker::{Launch, Neighbours, Programs, Tracker, launch};
+use quorate_tasktracker::{Comparer, Launch, Neighbours, Programs, Tracker, launch};
 use std::{
     fs,
     io::{ErrorKind, IsTerminal},
@@ -233,6 +233,7 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
+    let compare = Arc::new(Comparer::new(Arc::clone(&cluster), key.clone()));
     let mut replica = Replica::start(
         quorate_jobtracker::Options {
             cluster: Arc::clone(&cluster),
@@ -251,7 +252,7 @@ pub(crate) async fn run_jobtracker(options: JobTracker) -> Result<(), Failure> {
     .map_err(|error| replica_failure(error, options.id))?;
     note(&format!("{} serves on {}", options.id, replica.address()));
     if let Some(listener) = page {
-        replica.show_page(listener).map_err(|error| Failure::of(Code::CannotListen, &error))?;
+        replica.show_page(listener, Some(compare)).map_err(|error| Failure::of(Code::CannotListen, &error))?;
     }
     if let Some(address) = replica.page() {
         note(&format!("page: http://{address}/ ({})", options.id));

@@ -12,8 +12,9 @@ use quorate_protocol::{
     canonical,
     certificate::Completion,
     command::Refusal,
+    file::Path,
     ids::{AttemptId, JobId, OrderedTime, Stage, TaskId, TrackerId},
-    job::JobPlan,
+    job::{JobPlan, Split},
     limits,
     query::{Answer, Blame, Dispute, JobState, JobSummary, JobView, Question, Suspect, TrackerView},
     sign::Signed,
@@ -76,6 +77,13 @@ impl Scheduler {
         self.workforce.now
     }
 
+    /// What a map task of a live job reads: the file, and which bytes of it.
+    pub fn input(&self, id: TaskId) -> Option<(&Path, Split)> {
+        let job = self.jobs.get(&id.job).filter(|_| id.stage == Stage::Map)?;
+        let split = *job.splits.get(id.index as usize)?;
+        job.files.get(split.file as usize).map(|(path, _)| (path, split))
+    }
+
     fn summaries(&self) -> Vec<JobSummary> {
         let live = self.jobs.values().map(|job| job.summary(&self.workforce, job.state(&self.workforce)));
         let mut all: Vec<_> = live.chain(self.ended.values().map(|ended| ended.view.summary.clone())).collect();
@@ -102,7 +110,7 @@ impl Scheduler {
         })
     }
 
-    fn files(&self, path: &quorate_protocol::file::Path) -> Result<Answer, Refusal> {
+    fn files(&self, path: &Path) -> Result<Answer, Refusal> {
         let found = self.namespace.files(path).take(limits::FILES_PER_COMMAND_MAX + 1);
         let files: Vec<_> = found.map(|(path, file)| (path.clone(), file.clone())).collect();
         if files.is_empty() && path.as_str() != "/" {

@@ -48,4 +48,6 @@ pub(crate) struct Reason {
     pub(crate) code: &'static str,
     /// A sentence.
     pub(crate) message: String,
+    /// What may help.
+    pub(crate) hint: Option<&'static str>,
 }

@@ -5,15 +5,17 @@
 
 use super::{
     answers::{self, JobCounts, Position},
+    difference::{Compare, Comparisons},
     guard::Pages,
     routes::Refused,
+    source::other_answer,
 };
 use crate::{application::Application, liars::Lie, order::Order, record::Records};
 use axum::http::StatusCode;
 use quorate_protocol::{
     cluster::Cluster,
     command::{History, Refusal},
-    ids::{JobId, ReplicaId, TrackerId},
+    ids::{JobId, ReplicaId, TaskId, TrackerId},
     query::{Answer, Blame, Duty, JobState, JobSummary, Question, ReplicaView, Suspect, TrackerView},
 };
 use quorate_schedule::storage::{Storage, Totals};
@@ -38,6 +40,7 @@ pub(crate) struct Live {
     me: ReplicaId,
     lie: Option<Arc<dyn Lie>>,
     records: Option<Records>,
+    comparisons: Option<Comparisons>,
     report: Shared<ReplicaView>,
     outline: Shared<Outline>,
     storage: Shared<(Option<History>, Storage)>,
@@ -88,6 +91,7 @@ impl Live {
         me: ReplicaId,
         lie: Option<Arc<dyn Lie>>,
         records: Option<Records>,
+        compare: Option<Arc<dyn Compare>>,
     ) -> Self {
         Self {
             order,
@@ -95,6 +99,7 @@ impl Live {
             me,
             lie,
             records,
+            comparisons: compare.map(Comparisons::new),
             report: Shared::new(FRESH),
             outline: Shared::new(FRESH),
             storage: Shared::new(STORAGE_FRESH),
@@ -139,6 +144,25 @@ impl Live {
             (_, Answer::Refused(refusal)) => Err(refused(&refusal)),
             answered => Ok(answered),
         }
+    }
+
+    /// What a map task reads, while its job lives.
+    pub(crate) async fn input(&self, task: TaskId) -> Result<Option<answers::Input>, Refused> {
+        let look = move |state: &Application| {
+            let (path, split) = state.scheduler().input(task)?;
+            Some(answers::Input { path: path.to_string(), start: split.start, end: split.end })
+        };
+        self.order.read(look).await.map_err(stopped)
+    }
+
+    /// Where the votes of a task differ.
+    pub(crate) async fn difference(&self, task: TaskId) -> Result<answers::Difference, Refused> {
+        let Some(comparisons) = &self.comparisons else {
+            let message = "this replica compares no votes";
+            return Err(Refused::new(StatusCode::NOT_FOUND, "no-comparison", message));
+        };
+        let (_, Answer::Votes(votes)) = self.ask(Question::Votes(task)).await? else { return Err(other_answer()) };
+        comparisons.of(task, votes, self.outline().await?.trackers.clone()).await
     }
 
     fn hides(&self) -> bool {

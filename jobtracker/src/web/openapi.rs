@@ -19,6 +19,7 @@ use utoipa::OpenApi;
         paths::job,
         paths::tasks,
         paths::task,
+        paths::difference,
         paths::tracker,
         paths::files,
         paths::storage,

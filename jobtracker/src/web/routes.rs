@@ -2,8 +2,8 @@
 
 use super::{
     answers::{
-        Accusation, Agreement, Cluster, Failed, Fault, FileDetail, FileEntry, Files, JobDetail, Jobs, Peer, Position,
-        Reason, Standing, Storage, StorageOfTracker, TaskDetail, Tasks, TrackerDetail,
+        Accusation, Agreement, Cluster, Difference, Failed, Fault, FileDetail, FileEntry, Files, JobDetail, Jobs, Peer,
+        Position, Reason, Standing, Storage, StorageOfTracker, TaskDetail, Tasks, TrackerDetail,
     },
     assets::ASSETS,
     evidence,
@@ -25,7 +25,7 @@ use axum::{
 };
 use quorate_protocol::{
     file,
-    ids::{JobId, Stage, TrackerId},
+    ids::{JobId, Stage, TaskId, TrackerId},
     query::{Answer, Question, TrackerView},
 };
 use serde::Deserialize;
@@ -51,17 +51,28 @@ pub(crate) struct Refused {
     status: StatusCode,
     code: &'static str,
     message: Cow<'static, str>,
+    hint: Option<&'static str>,
 }
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), hint: None }
+    }
+
+    /// The same, with what may help.
+    pub(crate) fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let reason = Reason { code: self.code, message: self.message.into_owned() };
+        let reason = Reason { code: self.code, message: self.message.into_owned(), hint: self.hint };
         (self.status, Json(Failed { error: reason })).into_response()
     }
 }
@@ -78,6 +89,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/api/v1/jobs/{job}", get(job))
         .route("/api/v1/jobs/{job}/tasks", get(tasks))
         .route("/api/v1/jobs/{job}/tasks/{task}", get(task))
+        .route("/api/v1/jobs/{job}/tasks/{task}/difference", get(difference))
         .route("/api/v1/trackers/{tracker}", get(tracker))
         .route("/api/v1/files", get(files))
         .route("/api/v1/storage", get(storage))
@@ -211,6 +223,12 @@ fn no_record(job: JobId) -> Refused {
     Refused::new(StatusCode::NOT_FOUND, "no-record", format!("there is no record of {job} here"))
 }
 
+/// The task that a path names.
+fn task_id(job: &str, task: &str) -> Result<TaskId, Refused> {
+    let no_task = || Refused::new(StatusCode::BAD_REQUEST, "no-id", format!("{task:?} is no task such as map-3"));
+    parse_task(id(job)?, task).ok_or_else(no_task)
+}
+
 /// A task: its attempts, votes and story.
 #[utoipa::path(get, path = "/api/v1/jobs/{job}/tasks/{task}", tag = "jobs",
     params(("job" = String, Path, example = "3"), ("task" = String, Path, example = "map-3")), responses(
@@ -218,17 +236,17 @@ fn no_record(job: JobId) -> Refused {
     (status = 404, description = "There is no such task, or no record of its job", body = Failed),
 ))]
 async fn task(State(site): Here, Path((job, task)): Path<(String, String)>) -> Answered<TaskDetail> {
-    let job: JobId = id(&job)?;
-    let no_task = || Refused::new(StatusCode::BAD_REQUEST, "no-id", format!("{task:?} is no task such as map-3"));
-    let task = parse_task(job, &task).ok_or_else(no_task)?;
+    let task = task_id(&job, &task)?;
+    let job = task.job;
     let source = site.source.clone();
     let domain = move |tracker| source.domain(tracker);
     let detail = site.source.record(job, move |record| told::task(record, task, domain)).await;
     let mut detail = detail.ok_or_else(|| no_record(job))?.ok_or_else(|| not_found(task))?;
-    if let Ok(live) = site.source.live()
-        && let Ok((_, Answer::Votes(votes))) = live.ask(Question::Votes(task)).await
-    {
-        evidence::describe_ballots(&mut detail.ballots, &votes);
+    if let Ok(live) = site.source.live() {
+        detail.input = live.input(task).await?;
+        if let Ok((_, Answer::Votes(votes))) = live.ask(Question::Votes(task)).await {
+            evidence::describe_ballots(&mut detail.ballots, &votes);
+        }
     }
     let blamed = detail.timeline.iter().filter(|moment| moment.what == "blamed");
     let trackers: BTreeSet<u32> = blamed.filter_map(|moment| moment.tracker).collect();
@@ -240,6 +258,21 @@ async fn task(State(site): Here, Path((job, task)): Path<(String, String)>) -> A
         detail.accusations.extend(accusations.await?.into_iter().map(of));
     }
     Ok(Json(detail))
+}
+
+/// Where the votes of a task differ: the first record or byte, found from the bytes of the trackers, which are checked against
+/// their votes. It is compared when somebody asks, one task at a time.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}/tasks/{task}/difference", tag = "jobs",
+    params(("job" = String, Path, example = "3"), ("task" = String, Path, example = "map-3")), responses(
+    (status = 200, body = Difference),
+    (status = 404, description = "There is no such task, there are no votes of it here, or they are alike", body = Failed),
+    (status = 410, description = "A tracker no longer has what must be compared", body = Failed),
+    (status = 503, description = "Other votes are being compared", body = Failed),
+    (status = 504, description = "It took too long", body = Failed),
+))]
+async fn difference(State(site): Here, Path((job, task)): Path<(String, String)>) -> Answered<Difference> {
+    let task = task_id(&job, &task)?;
+    site.source.live()?.difference(task).await.map(Json)
 }
 
 /// A tracker, what it ran, and every accusation with its proof.
@@ -323,7 +356,7 @@ async fn ready(State(site): Here) -> Result<Response, Refused> {
 pub(crate) mod paths {
     //! What the description of the API is made from.
     pub(crate) use super::{
-        __path_agreement, __path_cluster, __path_files, __path_job, __path_jobs, __path_standing, __path_storage,
-        __path_task, __path_tasks, __path_tracker,
+        __path_agreement, __path_cluster, __path_difference, __path_files, __path_job, __path_jobs, __path_standing,
+        __path_storage, __path_task, __path_tasks, __path_tracker,
     };
 }

@@ -7,9 +7,11 @@
 //! * [`index`] answers questions about a tracker's segments;
 //! * [`search`] asks them, of two segments at once, and believes what fits the votes;
 //! * [`peer`] carries them over the network;
-//! * [`parts`] compares reduce output.
+//! * [`parts`] compares reduce output;
+//! * [`page`] does it for the page of a job-tracker replica.
 
 mod index;
+mod page;
 mod parts;
 mod peer;
 mod search;
@@ -18,7 +20,7 @@ mod tests;
 mod tree;
 
 pub(crate) use self::index::{Digests, Place};
-pub use self::search::Shown;
+pub use self::{page::Comparer, search::Shown};
 
 use self::{
     parts::PartError,

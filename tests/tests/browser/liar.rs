@@ -3,9 +3,10 @@
 use crate::{page, under_test};
 use quorate_liars::Kind;
 use quorate_protocol::{
-    ids::TrackerId,
+    ids::{AttemptId, TrackerId},
     query::{JobView, Standing},
 };
+use quorate_tasktracker::{Shown, first_difference};
 use quorate_tests::{
     Processes,
     browser::{Browser, DESK, PHONE},
@@ -45,7 +46,7 @@ async fn a_liar_is_seen_by_eye_by_keyboard_and_on_a_phone() {
     desk.picture("cluster").await;
 
     let disputed = the_matrix_shows_the_vote(&desk, &view).await;
-    a_dispute_is_shown_in_full(&desk, &disputed).await;
+    a_dispute_is_shown_in_full(&desk, &cluster, &disputed).await;
     the_accusation_is_shown_with_its_proof(&desk, &cluster).await;
     names_are_text(&desk).await;
     quarantine_and_probation_are_shown(&desk, &cluster).await;
@@ -115,8 +116,27 @@ fn name(task: &str) -> String {
     task.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
+/// The record on which the liar's output differs first: what the page shows is what a client finds itself.
+async fn the_first_difference_is_side_by_side(desk: &Browser, cluster: &Processes, task: &str) {
+    let sides = "[...document.querySelectorAll('.comparison .side')]";
+    desk.until(&format!("{sides}.length === 2")).await;
+    assert!(desk.text("[data-key=explain]").await.contains(&format!("quorate explain job-1 {task}")));
+    let id: AttemptId = format!("job-1/{task}.0").parse().expect("an attempt");
+    let found = first_difference(cluster.client(), id.task).await.expect("the bytes are still there");
+    assert!(desk.text(".comparison").await.contains(&found.place()), "{}", desk.text(".comparison").await);
+    for side in found.sides {
+        let shown = format!(".comparison [data-key='s{}.{}']", side.tracker.number(), side.attempt.attempt);
+        let shown = desk.text(&shown).await;
+        let Shown::Record { key, value } = side.shown else { panic!("no record: {}", side.shown) };
+        assert!(shown.contains(&key) && shown.contains(&value), "{shown:?} lacks {key} or {value}");
+        assert!(shown.contains(if side.tracker == LIAR { "outvoted" } else { "agreed" }), "{shown}");
+    }
+    // What is not the same in both is marked.
+    desk.until("document.querySelectorAll('.comparison mark').length > 0").await;
+}
+
 /// Votes side by side, the attempts' times, and the evidence.
-async fn a_dispute_is_shown_in_full(desk: &Browser, task: &str) {
+async fn a_dispute_is_shown_in_full(desk: &Browser, cluster: &Processes, task: &str) {
     desk.click(&format!("#matrix-map [data-task='{task}'] a")).await;
     desk.until_says("h1", task).await;
     desk.until("document.querySelectorAll('.ballot').length === 2").await;
@@ -124,7 +144,7 @@ async fn a_dispute_is_shown_in_full(desk: &Browser, task: &str) {
     assert!(outvoted.contains("tracker-1") && outvoted.contains("1 vote"), "{outvoted}");
     let agreed = desk.text(".ballot[data-state=agreed]").await;
     assert!(agreed.contains("2 votes") && !agreed.contains("tracker-1"), "{agreed}");
-    assert!(desk.text("[data-key=explain]").await.contains(&format!("quorate explain job-1 {task}")));
+    the_first_difference_is_side_by_side(desk, cluster, task).await;
     desk.until_says("#main", "tracker-1 was outvoted").await;
     // Both attempts from the start and the one that the dispute asked for.
     desk.until("document.querySelectorAll('.timeline-row').length >= 3").await;
@@ -218,6 +238,8 @@ async fn by_keyboard(cluster: &Processes, disputed: &str) {
     desk.press(&[ENTER]).await;
     desk.until_says("h1", disputed).await;
     desk.until("document.activeElement.id === 'main'").await;
+    desk.until("document.querySelectorAll('.comparison .side').length === 2").await;
+    desk.picture("task-dark").await;
     // The theme can be chosen against the system's.
     desk.click("#theme").await;
     desk.until("document.documentElement.dataset.theme === 'light'").await;

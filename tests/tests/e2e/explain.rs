@@ -10,6 +10,7 @@ use quorate_protocol::ids::{JobId, Stage, TaskId, TrackerId};
 use quorate_tasktracker::{Difference, Finding, Shown, Vouched};
 use quorate_tests::{
     Processes,
+    http::json,
     oracle::{Guilt, succeeded},
     processes::{PATIENCE, run},
     reference::made_up_text,
@@ -41,7 +42,7 @@ struct Jobs {
 async fn explained(kind: Kind, partitions: u32) -> Jobs {
     let text = made_up_text(3 << 19);
     let builder = LocalCluster::builder(app()).trackers(5).f(1).slots(1, 1).liar(LIAR, kind);
-    let cluster = builder.start().await.expect("a cluster");
+    let cluster = builder.page(([127, 0, 0, 1], 0).into()).start().await.expect("a cluster");
     cluster.put(&text, "/in/text").await.expect("put");
     let mut explanations = Vec::new();
     // A replay needs an earlier job.
@@ -97,6 +98,18 @@ impl Jobs {
     }
 }
 
+/// The page of a replica finds the same.
+async fn the_page_says_so(jobs: &Jobs, difference: &Difference) {
+    let (page, task) = (jobs.cluster.pages()[0].to_string(), difference.task);
+    let path = format!("/api/v1/jobs/{}/tasks/{}-{}/difference", task.job, task.stage, task.index);
+    let told = json(&page, &path).await;
+    let found = &told["found"][0];
+    assert_eq!((&found["finding"], &found["place"]), (&"difference".into(), &difference.place().into()), "{told}");
+    for (side, ours) in difference.sides.iter().zip(found["sides"].as_array().expect("sides")) {
+        assert_eq!((&ours["tracker"], &ours["text"]), (&side.tracker.number().into(), &side.shown.to_string().into()));
+    }
+}
+
 /// The last record of a map task's output is wrong.
 async fn wrong_map_output(kind: Kind) {
     let jobs = explained(kind, 1).await;
@@ -115,6 +128,7 @@ async fn wrong_map_output(kind: Kind) {
         });
         assert_ne!(values[0], values[1]);
         assert!(difference.rounds <= 16);
+        the_page_says_so(&jobs, difference).await;
     }
     jobs.cluster.stop().await;
 }

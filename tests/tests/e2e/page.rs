@@ -116,6 +116,7 @@ async fn the_record_of_the_job(cluster: &Processes, job: u64) {
     let mut repeats = told.iter().filter(|attempt| attempt["purpose"] == "repeats");
     assert!(repeats.all(|attempt| attempt["differs"] != true && attempt["tracker"] == 2), "{task}");
     assert_eq!((&task["accusations"][0]["tracker"], &task["accusations"][0]["valid"]), (&2.into(), &true.into()));
+    where_the_votes_differ(cluster, &path, disputed, states.find('a')).await;
     let other = json(cluster.page(2), &path).await;
     assert_eq!(other["events"], shown["events"], "both honest replicas have the same lines");
     assert_eq!(json(cluster.page(2), &format!("{path}/tasks?stage=map")).await, matrix);
@@ -143,6 +144,32 @@ async fn the_record_of_the_job(cluster: &Processes, job: u64) {
     assert_eq!(json(&address, "/api/v1/cluster").await["mode"], "history");
     assert_eq!(json(&address, "/api/v1/standing").await["agreed"]["trackers"][0]["tracker"], 2);
     page.stop().await;
+}
+
+/// Each honest replica finds the same place, and none where there is none.
+async fn where_the_votes_differ(cluster: &Processes, path: &str, disputed: usize, agreed: Option<usize>) {
+    let of = |task: usize| format!("{path}/tasks/map-{task}/difference");
+    let told = json(cluster.page(0), &of(disputed)).await;
+    let found = &told["found"][0];
+    assert_eq!(found["finding"], "difference", "{told}");
+    assert!(
+        found["record"].is_u64() && found["place"].as_str().is_some_and(|place| place.contains("record ")),
+        "{told}"
+    );
+    let sides = found["sides"].as_array().expect("sides");
+    let liars: Vec<bool> = sides.iter().map(|side| side["tracker"] == 2).collect();
+    assert_eq!(liars, [false, true], "the majority, then the liar: {told}");
+    assert_ne!((&sides[0]["key"], &sides[0]["value"]), (&sides[1]["key"], &sides[1]["value"]));
+    assert_eq!(json(cluster.page(2), &of(disputed)).await, told);
+    for (task, status, codes) in
+        [(agreed, 404, &["no-votes", "no-difference"][..]), (Some(99_999), 404, &["no-votes", "not-found"][..])]
+    {
+        let Some(task) = task else { continue };
+        let (got, body) = get(cluster.page(0), &of(task)).await.expect("an answer");
+        let refused: Value = serde_json::from_str(&body).expect("JSON");
+        let code = refused["error"]["code"].as_str().expect("a code");
+        assert!(got == status && codes.contains(&code), "{got} {body}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

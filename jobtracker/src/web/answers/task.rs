@@ -1,7 +1,11 @@
 //! Stages, tasks and attempts, as a job's record has them.
 
-use super::{Cost, Evidence};
-use crate::record::{AttemptStanding, TaskStanding};
+use super::{Cost, Evidence, task_name};
+use crate::{
+    record::{AttemptStanding, TaskStanding},
+    web::Compared,
+};
+use quorate_protocol::ids::TaskId;
 use quorate_schedule::events::Purpose;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -201,6 +205,21 @@ pub(crate) struct Accusation {
     pub(crate) tracker: u32,
     #[serde(flatten)]
     pub(crate) evidence: Evidence,
+}
+
+/// Where the votes of a task differ.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub(crate) struct Difference {
+    pub(crate) job: u64,
+    pub(crate) task: String,
+    /// The votes of the most trackers, compared with each of the others.
+    pub(crate) found: Vec<Compared>,
+}
+
+impl Difference {
+    pub(crate) fn new(task: TaskId, found: Vec<Compared>) -> Self {
+        Self { job: task.job.number(), task: task_name(task), found }
+    }
 }
 
 /// A task's state in a word.
