@@ -38,6 +38,7 @@
 //! }
 //! ```
 
+mod behind;
 mod client;
 mod digest;
 mod direct;

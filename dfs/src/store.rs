@@ -11,10 +11,11 @@
 //! * STORE-4: a deletion never takes a chunk that was stored within the last ten minutes, unless its caller asked about it
 //!   meanwhile and it was not stored again since. Deleting a chunk and storing it exclude each other.
 //!
-//! Nobody waits until a written chunk is on the disk: copies in other failure domains outlive a power cut, and a copy that it
-//! tore is noticed by its digest.
+//! Nobody waits until a written chunk is on the disk, though it goes there at once: copies in other failure domains outlive a power
+//! cut, and a copy that it tore is noticed by its digest.
 
 use crate::{
+    behind::Behind,
     digest::{name_of, name_of_read, tree_of, tree_of_file},
     direct::Direct,
     piece::{self, Tree, Trees},
@@ -130,6 +131,7 @@ pub struct ChunkStore {
     /// The same as `objects` when that is a local folder: it knows where the files are.
     folder: Option<Arc<LocalFileSystem>>,
     direct: Direct,
+    behind: Behind,
     trees: Arc<Trees>,
     staged: Mutex<Staged>,
     youth: Mutex<Youth>,
@@ -202,6 +204,7 @@ impl ChunkStore {
             objects,
             folder: None,
             direct: Direct::default(),
+            behind: Behind::default(),
             trees: Arc::default(),
             staged: Mutex::default(),
             youth,
@@ -235,7 +238,11 @@ impl ChunkStore {
         self.trees.keep(chunk, tree);
         let _turn = self.turn(chunk).read().await;
         self.youth().note(chunk, Instant::now());
-        self.objects.put(&chunk_key(chunk), bytes.into()).await?;
+        let key = chunk_key(chunk);
+        self.objects.put(&key, bytes.into()).await?;
+        if let Some(folder) = &self.folder {
+            self.behind.push(folder.path_to_filesystem(&key)?);
+        }
         Ok(())
     }
 
