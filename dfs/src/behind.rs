@@ -41,6 +41,18 @@ impl Behind {
     }
 }
 
+#[cfg(test)]
+impl Behind {
+    /// Lets files wait, as if a thread were at work on another one.
+    pub(crate) fn hold(&self) {
+        lock(&self.queue).is_busy = true;
+    }
+    /// The files that wait.
+    pub(crate) fn waiting(&self) -> Vec<PathBuf> {
+        lock(&self.queue).waiting.iter().cloned().collect()
+    }
+}
+
 /// Writes the file that waits longest. False when none does, and when the store is gone.
 fn write_next(queue: &Weak<Mutex<Queue>>) -> bool {
     let Some(queue) = queue.upgrade() else { return false };
@@ -70,13 +82,13 @@ mod tests {
         let written = folder.path().join("written");
         std::fs::write(&written, b"bytes").expect("written");
         let behind = Behind::default();
-        lock(&behind.queue).is_busy = true;
+        behind.hold();
         behind.push(folder.path().join("deleted"));
         (0..2 * WAITING_MAX).for_each(|_| behind.push(written.clone()));
-        assert_eq!(lock(&behind.queue).waiting.len(), WAITING_MAX);
+        assert_eq!(behind.waiting().len(), WAITING_MAX);
         let queue = Arc::downgrade(&behind.queue);
         assert!(write_next(&queue) && write_next(&queue));
-        assert_eq!(lock(&behind.queue).waiting.len(), WAITING_MAX - 2);
+        assert_eq!(behind.waiting().len(), WAITING_MAX - 2);
         while write_next(&queue) {}
         assert!(!lock(&behind.queue).is_busy);
         behind.push(written);
@@ -89,9 +101,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let behind = Behind::default();
         behind.push(folder.path().join("deleted"));
-        while lock(&behind.queue).is_busy {
-            tokio::task::yield_now().await;
-        }
-        assert!(lock(&behind.queue).waiting.is_empty());
+        let done = async {
+            while lock(&behind.queue).is_busy {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), done).await.expect("it ends");
+        assert!(behind.waiting().is_empty());
     }
 }

@@ -585,6 +585,18 @@ fn read_staged_key(key: &Key) -> Option<(AttemptId, ChunkId)> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn what_is_stored_goes_to_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = ChunkStore::local(folder.path()).await.expect("opened");
+        store.behind.hold();
+        let bytes = Bytes::from_static(b"bytes");
+        let chunk = ChunkId(Digest::of(&bytes));
+        store.put(chunk, bytes.clone()).await.expect("stored");
+        let [path] = &store.behind.waiting()[..] else { panic!("one file waits: {:?}", store.behind.waiting()) };
+        assert_eq!(std::fs::read(path).expect("it is there"), bytes);
+    }
+
     #[test]
     fn a_full_disk_is_found_among_the_causes() {
         /// As the backend for local folders wraps what the system says.

@@ -91,11 +91,14 @@ pub(crate) fn run(options: &Verify, folder: Option<&Path>) -> Result<(), Failure
     Ok(())
 }
 
-/// Checks a certificate and says what is in it.
-pub(crate) fn told_if_it_holds(certificate: &Certificate, cluster: &Cluster) -> Result<String, Failure> {
-    let endorsed = check(certificate, cluster);
-    let endorsed = endorsed.map_err(|error| refused(format!("the certificate does not hold: {error}")))?;
-    Ok(told(&certificate.completion, cluster, &endorsed))
+/// Checks a certificate that a cluster just gave.
+fn checked(certificate: &Certificate, cluster: &Cluster, job: JobId) -> Result<Vec<Endorsed>, Failure> {
+    check(certificate, cluster).map_err(|error| refused(format!("the certificate of {job} does not hold: {error}")))
+}
+
+/// The same, and says what is in it.
+pub(crate) fn told_if_it_holds(certificate: &Certificate, cluster: &Cluster, job: JobId) -> Result<String, Failure> {
+    Ok(told(&certificate.completion, cluster, &checked(certificate, cluster, job)?))
 }
 
 /// Why a certificate is not believed.
@@ -160,8 +163,7 @@ pub(crate) async fn write(connection: &Connection, job: JobId, output: Option<Pa
     }
     succeeded(&view)?;
     let certificate = connection.client.certificate(job).await?;
-    let endorsed = check(&certificate, &connection.cluster);
-    let endorsed = endorsed.map_err(|error| refused(format!("the certificate of {job} does not hold: {error}")))?;
+    let endorsed = checked(&certificate, &connection.cluster, job)?;
     let bytes = certificate.to_bytes();
     save(&path, &bytes)?;
     print(&format!(

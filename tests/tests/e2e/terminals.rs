@@ -8,7 +8,7 @@ use rustix::{
 use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
-    io::Read,
+    io::{Read, Write},
     os::unix::ffi::OsStrExt,
     path::Path,
     process::{Command, Output, Stdio},
@@ -26,7 +26,12 @@ fn quorate(arguments: &[&str]) -> Command {
 }
 
 /// All that a command writes to a terminal of so many columns.
-fn on_a_terminal(mut command: Command, columns: u16) -> String {
+fn on_a_terminal(command: Command, columns: u16) -> String {
+    typed_at_a_terminal(command, columns, None)
+}
+
+/// The same, when this is typed there.
+fn typed_at_a_terminal(mut command: Command, columns: u16, typed: Option<&str>) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
     grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal of ours");
     let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
@@ -34,11 +39,15 @@ fn on_a_terminal(mut command: Command, columns: u16) -> String {
     let name = ptsname(&master, Vec::new()).expect("a name");
     let end =
         OpenOptions::new().read(true).write(true).open(OsStr::from_bytes(name.to_bytes())).expect("its other end");
+    if typed.is_some() {
+        command.stdin(end.try_clone().expect("shared"));
+    }
     let mut child = command.stdout(end.try_clone().expect("shared")).stderr(end).spawn().expect("it starts");
     // Nobody else holds the other end, so that reading ends with the child.
     drop(command);
     let (mut shown, mut block) = (Vec::new(), [0; 4096]);
     let mut master = File::from(master);
+    master.write_all(typed.unwrap_or_default().as_bytes()).expect("typed");
     while let Ok(length @ 1..) = master.read(&mut block) {
         shown.extend_from_slice(&block[..length]);
     }
@@ -127,4 +136,17 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(reader);
     let mut unheard = quorate(&["errors", "Q9999"]);
     assert_eq!(unheard.stderr(writer).status().expect("it runs").code(), Some(2));
+}
+
+/// A reader who takes his time must not find that the job is over before its primary is killed.
+#[test]
+fn the_demonstration_waits_for_its_reader_but_not_while_the_job_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut demo = quorate(&["demo"]);
+    demo.env("TMPDIR", folder.path());
+    let shown = typed_at_a_terminal(demo, 120, Some("\n\n\n\n"));
+    assert_eq!(shown.matches("[Enter to go on]").count(), 4, "{shown}");
+    let (_, job) = shown.split_once("2 of 6").expect("a job");
+    let (job, _) = job.split_once("leads now").expect("another primary");
+    assert!(job.contains("kill -9") && !job.contains("[Enter to go on]"), "{job}");
 }
